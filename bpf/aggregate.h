@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the kernel side counts, per CPU, so that no two writers meet and nothing is sent per call.
+ *
+ * A cell is the whole of what is known of one (operation, transport). The cells are a dense array:
+ * a look-up cannot fail for want of room. With LABELLED, calls go to a hash of cells by label
+ * first (comm, pid, cgroup or port), and to the dense array once that is full: label "other".
+ *
+ * Maps
+ *   cells           operation * TRANSPORTS + transport -> struct cell
+ *   labelled_cells  struct cell_key -> struct cell               (only with LABELLED)
+ *   probe_counters  probe -> struct probe_counters
+ *   events          enum event -> number
+ */
+#pragma once
+
+struct cell {
+	u64 count;
+	u64 sum_ns;
+	u64 bytes;
+	u64 errors[ERRNO_SLOTS]; /* see errno_slot() */
+	u64 slots[SLOTS];	 /* see slot_of() */
+};
+
+/* entries = returns + abandoned + calls in progress */
+struct probe_counters {
+	u64 entries;
+	u64 returns;
+	u64 abandoned; /* entered, and known never to be seen returning */
+};
+
+BPF_PERCPU_ARRAY(cells, struct cell, CELLS);
+BPF_PERCPU_ARRAY(probe_counters, struct probe_counters, PROBES);
+BPF_PERCPU_ARRAY(events, u64, EVENTS);
+
+#ifdef LABELLED
+struct cell_key {
+	u32 cell;
+	u32 pad;
+	char label[16];
+};
+BPF_TABLE("percpu_hash", struct cell_key, struct cell, labelled_cells, LABELLED_CELLS);
+BPF_ARRAY(zero_cell, struct cell, 1);
+#endif
+
+static __always_inline void count_event(u32 event)
+{
+	u64 *number = events.lookup(&event);
+
+	if (number)
+		(*number)++;
+}
+
+/*
+ * 1 to 133 are the errnos of user space, 512 to 530 the kernel's own, which a system call
+ * tracepoint sees before they are turned into EINTR or a restart (ERESTARTSYS and its like).
+ */
+static __always_inline u32 errno_slot(s64 ret)
+{
+	u64 number = -ret;
+
+	if (number < ERRNO_KERNEL_FIRST_SLOT)
+		return number;
+	if (number >= 512 && number - 512 < ERRNO_SLOTS - ERRNO_KERNEL_FIRST_SLOT)
+		return number - 512 + ERRNO_KERNEL_FIRST_SLOT;
+	return 0;
+}
+
+static __always_inline void add_call(struct cell *cell, u64 duration_ns, s64 ret, u64 bytes)
+{
+	u32 slot = slot_of(duration_ns);
+
+	cell->count++;
+	cell->sum_ns += duration_ns;
+	cell->bytes += bytes;
+	if (slot < SLOTS)
+		cell->slots[slot]++;
+	/* A pointer is never an error number; -4095 is the kernel's MAX_ERRNO. */
+	if (ret < 0 && ret >= -4095) {
+		slot = errno_slot(ret);
+		if (slot < ERRNO_SLOTS)
+			cell->errors[slot]++;
+	}
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From a duration in nanoseconds to the slot of a geometric histogram, 8 slots to an octave.
+ *
+ * Slot i holds durations in (2^((i-1)/8), 2^(i/8)] * 2^SLOT_MIN_EXPONENT seconds: the buckets of a
+ * Prometheus native histogram of schema 3 and of an OpenTelemetry one of scale 3. Slot 0 takes all
+ * that is no longer than its bound, slot SLOT_OVERFLOW all that is longer than the last one.
+ *
+ * A nanosecond is no power of two of a second, so the duration is first scaled to units of
+ * 2^-55 s. The factor has 44 bits and is rounded down: its error, below 2^-44, is smaller than
+ * the distance of any bound to the next whole nanosecond (at least 2^-39), so that every duration
+ * falls where exact arithmetic puts it, those that lie on a bound included (a test tries both
+ * sides of every bound).
+ */
+#pragma once
+
+#define SLOTS_PER_OCTAVE 8
+#define SLOT_LIMIT_NS (1ULL << 38)		/* 275 s: the scaled value fills 64 bits */
+#define NS_TO_UNITS 18889465931478ULL		/* floor(2^74 / 10^9); after >> 19: units of 2^-55 s */
+
+/* The mantissas 2^(1/8) .. 2^(7/8) with the leading bit at bit 63. */
+#define MANTISSA_1 0x8b95c1e3ea8bd6e6ULL
+#define MANTISSA_2 0x9837f0518db8a96fULL
+#define MANTISSA_3 0xa5fed6a9b15138eaULL
+#define MANTISSA_4 0xb504f333f9de6484ULL
+#define MANTISSA_5 0xc5672a115506daddULL
+#define MANTISSA_6 0xd744fccad69d6af4ULL
+#define MANTISSA_7 0xeac0c6e7dd24392eULL
+
+static __always_inline u32 slot_of(u64 ns)
+{
+	u64 units;
+	u32 exponent = 0, slot;
+
+	if (ns >= SLOT_LIMIT_NS)
+		return SLOT_OVERFLOW;
+	/* Two steps, since ns * NS_TO_UNITS does not fit into 64 bits. */
+	units = (ns >> 19) * NS_TO_UNITS + (((ns & 0x7ffff) * NS_TO_UNITS) >> 19);
+
+	/* A shift to the left until the leading bit is bit 63; exponent counts from there. */
+	exponent = 63;
+	if (!(units >> 32)) {
+		units <<= 32;
+		exponent -= 32;
+	}
+	if (!(units >> 48)) {
+		units <<= 16;
+		exponent -= 16;
+	}
+	if (!(units >> 56)) {
+		units <<= 8;
+		exponent -= 8;
+	}
+	if (!(units >> 60)) {
+		units <<= 4;
+		exponent -= 4;
+	}
+	if (!(units >> 62)) {
+		units <<= 2;
+		exponent -= 2;
+	}
+	if (!(units >> 63)) {
+		units <<= 1;
+		exponent -= 1;
+	}
+	if (exponent < SLOT_MIN_EXPONENT + 55)
+		return 0;
+	slot = (exponent - (SLOT_MIN_EXPONENT + 55)) * SLOTS_PER_OCTAVE + 1;
+	if (units > MANTISSA_4) {
+		slot += 4;
+		if (units > MANTISSA_6)
+			slot += units > MANTISSA_7 ? 3 : 2;
+		else if (units > MANTISSA_5)
+			slot += 1;
+	} else {
+		if (units > MANTISSA_2)
+			slot += units > MANTISSA_3 ? 3 : 2;
+		else if (units > MANTISSA_1)
+			slot += 1;
+	}
+	return slot < SLOT_OVERFLOW ? slot : SLOT_OVERFLOW;
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The operation layer: every system call that is a documented socket operation, from its entry
+ * tracepoint to its exit tracepoint.
+ *
+ * Probes    syscalls:sys_enter_NAME -> enter_NAME, made for each system call of
+ *           tracer/operations.py; syscalls:sys_exit_NAME -> on_exit, one for all;
+ *           sched:sched_process_fork and sched_process_exit -> who is followed, who is gone
+ * Maps      in aggregate.h, filter.h and in_flight.h
+ * Overhead  docs/benchmarks.md
+ * Caveats   A call counts when it returns. What returns is what the kernel's own code returned:
+ *           a call broken off by a signal has -ERESTARTSYS here, whether the program then sees
+ *           EINTR or the kernel calls again (and that counts again). 32-bit programs on a 64-bit
+ *           kernel pass no system call tracepoint.
+ */
+
+#include "histogram.h"
+#include "aggregate.h"
+#include "filter.h"
+#include "describe_socket.h"
+#include "in_flight.h"
+
+#define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: it takes no more at once */
+
+/* The fields of the tracepoints' formats, after the 8 bytes common to all. */
+struct sys_enter {
+	u64 common;
+	long number;
+	unsigned long args[6];
+};
+
+struct sys_exit {
+	u64 common;
+	long number;
+	long ret;
+};
+
+static __always_inline void start_call(struct call *call, u16 probe, u8 operation,
+				       struct socket_description *socket, u64 messages)
+{
+	u32 key = probe;
+	struct probe_counters *counters;
+
+	if (!call) {
+		count_event(EVENT_START_MAP_FULL);
+		return;
+	}
+	counters = probe_counters.lookup(&key);
+	if (counters)
+		counters->entries++;
+	if (call->start_ns) {
+		count_abandoned(call->probe);
+		count_event(EVENT_RETURN_NOT_SEEN);
+	}
+	call->probe = probe;
+	call->operation = operation;
+	call->transport = socket->transport;
+	call->port = socket->port;
+	call->messages = messages;
+	call->start_ns = bpf_ktime_get_ns();
+}
+
+/* The bodies of the entry programs, one for each kind of subject (tracer/operations.py). */
+
+static __always_inline int enter_socket(struct sys_enter *ctx, u16 probe, u8 operation, u64 messages)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct socket_description socket = {.transport = TRANSPORT_OTHER};
+
+	if (!is_traced(pid_tgid))
+		return 0;
+	describe_descriptor(&socket, ctx->args[0]);
+	start_call(call_of_thread(pid_tgid), probe, operation, &socket, messages);
+	return 0;
+}
+
+static __always_inline int enter_any_file(struct sys_enter *ctx, u16 probe, u8 operation)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct socket_description socket = {};
+	struct call *call;
+
+	if (!is_traced(pid_tgid))
+		return 0;
+	call = call_of_thread(pid_tgid);
+	if (describe_descriptor(&socket, ctx->args[0]))
+		start_call(call, probe, operation, &socket, 0);
+	return 0;
+}
+
+static __always_inline int enter_new_socket(struct sys_enter *ctx, u16 probe, u8 operation)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct socket_description socket = {};
+
+	if (!is_traced(pid_tgid))
+		return 0;
+	socket.transport = transport_of_new_socket(ctx->args[0], ctx->args[1], ctx->args[2]);
+	start_call(call_of_thread(pid_tgid), probe, operation, &socket, 0);
+	return 0;
+}
+
+static __always_inline int enter_no_socket(struct sys_enter *ctx, u16 probe, u8 operation)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct socket_description socket = {.transport = TRANSPORT_OTHER};
+
+	if (is_traced(pid_tgid))
+		start_call(call_of_thread(pid_tgid), probe, operation, &socket, 0);
+	return 0;
+}
+
+#ifdef LABELLED
+static __always_inline void make_label(char label[16], struct call *call, u64 pid_tgid)
+{
+#if defined(LABEL_COMM)
+	bpf_get_current_comm(label, 16);
+#elif defined(LABEL_PID)
+	*(u64 *)label = pid_tgid >> 32;
+#elif defined(LABEL_CGROUP)
+	*(u64 *)label = bpf_get_current_cgroup_id();
+#elif defined(LABEL_PORT)
+	*(u64 *)label = call->port;
+#endif
+}
+
+static __always_inline struct cell *labelled_cell(u32 index, struct call *call, u64 pid_tgid)
+{
+	struct cell_key key = {.cell = index};
+	u32 zero = 0;
+	struct cell *cell, *empty;
+
+	make_label(key.label, call, pid_tgid);
+	cell = labelled_cells.lookup(&key);
+	if (cell)
+		return cell;
+	empty = zero_cell.lookup(&zero);
+	if (!empty)
+		return 0;
+	/* -EEXIST: another CPU was first, and the look-up finds what it made. */
+	labelled_cells.insert(&key, empty);
+	cell = labelled_cells.lookup(&key);
+	if (!cell)
+		count_event(EVENT_AGGREGATE_MAP_FULL);
+	return cell;
+}
+#endif
+
+/* sendmmsg and recvmmsg return a number of messages; the bytes of each are in its msg_len. */
+static __always_inline u64 bytes_of_messages(u64 messages, s64 number)
+{
+	u64 bytes = 0;
+	u32 length, i;
+
+	for (i = 0; i < MESSAGES_MAX; i++) {
+		if (i >= number)
+			break;
+		length = 0;
+		/* struct mmsghdr is 64 bytes, and msg_len follows its 56 of struct msghdr. */
+		bpf_probe_read_user(&length, sizeof(length), (void *)(messages + i * 64ULL + 56));
+		bytes += length;
+	}
+	return bytes;
+}
+
+static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns, u64 pid_tgid)
+{
+	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
+	struct probe_counters *counters = probe_counters.lookup(&probe);
+	struct cell *cell = 0;
+	u64 bytes = 0;
+
+	if (counters)
+		counters->returns++;
+	if (ret > 0 && probe_moves_bytes(probe))
+		bytes = call->messages ? bytes_of_messages(call->messages, ret) : ret;
+#ifdef LABELLED
+	cell = labelled_cell(index, call, pid_tgid);
+#endif
+	if (!cell)
+		cell = cells.lookup(&index);
+	if (cell)
+		add_call(cell, now_ns - call->start_ns, ret, bytes);
+	call->start_ns = 0;
+}
+
+/*
+ * A thread that returns without ever having been seen entering was in the call before tracing
+ * began. Its entry in the map, made here, keeps its later reads of files from looking the same.
+ */
+static __always_inline void return_without_entry(u64 pid_tgid)
+{
+	struct call none = {};
+	u32 tid = pid_tgid;
+
+	if (!is_traced(pid_tgid))
+		return;
+	if (threads.insert(&tid, &none))
+		return; /* no room: it was counted as such when it entered */
+	count_event(EVENT_THREAD_ADDED);
+	count_event(EVENT_RETURN_WITHOUT_ENTRY);
+}
+
+int on_exit(struct sys_exit *ctx)
+{
+	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
+	u32 tid = pid_tgid;
+	struct call *call;
+
+#ifdef FILTER_PIDS
+	if (!is_followed(pid_tgid >> 32))
+		return 0;
+#endif
+	call = threads.lookup(&tid);
+	if (!call)
+		return_without_entry(pid_tgid);
+	else if (call->start_ns)
+		finish_call(call, ctx->ret, now_ns, pid_tgid);
+	return 0;
+}
+
+/*
+ * Processes. The offsets of a tracepoint's fields changed over the releases; tracer/loader.py
+ * takes them from tracefs.
+ */
+#define FIELD(ctx, offset) (*(u32 *)((char *)(ctx) + (offset)))
+
+#ifdef FOLLOW_FORKS
+int on_fork(void *ctx)
+{
+	/* For a new thread this is its tid: following it too does no harm, on_thread_end() ends it. */
+	if (is_followed(bpf_get_current_pid_tgid() >> 32))
+		follow(FIELD(ctx, FORK_CHILD_PID));
+	return 0;
+}
+#endif
+
+/* A thread that executes a program while others run takes over the tid of the first thread. */
+int on_exec(void *ctx)
+{
+	u32 tid = FIELD(ctx, EXEC_PID), old_tid = FIELD(ctx, EXEC_OLD_PID);
+
+	if (tid == old_tid)
+		return 0;
+	forget_thread(old_tid);
+#ifdef FILTER_PIDS
+	unfollow(old_tid);
+#endif
+	return 0;
+}
+
+int on_thread_end(void *ctx)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	forget_thread(pid_tgid);
+#ifdef FILTER_PIDS
+	{
+		u32 tid = pid_tgid, tgid = pid_tgid >> 32;
+		void *signal = 0;
+		int live = 0;
+
+		if (tid != tgid)
+			unfollow(tid);
+		READ_FIELD(&signal, bpf_get_current_task(), TASK_STRUCT_SIGNAL);
+		READ_FIELD(&live, signal, SIGNAL_STRUCT_LIVE);
+		if (!live)
+			unfollow(tgid);
+	}
+#endif
+	return 0;
+}

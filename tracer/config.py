@@ -1,0 +1,59 @@
+"""What is to be traced: the one description that the command line, the loader and the session share."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["LABELS", "Config", "Filter"]
+
+LABELS = ("comm", "pid", "cgroup", "port")
+"""What the series can be split by, besides operation, path and transport."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which calls count. Values of one kind are alternatives; different kinds must all hold.
+
+    Empty means every process of the machine but the tracer itself. `pids` are thread group ids as
+    seen from the initial PID namespace; with `follow_forks` the children they make from now on
+    count too. `comms` are names of threads (at most 15 bytes each). `cgroup` is a directory of the
+    cgroup2 file system; all below it counts.
+    """
+
+    pids: tuple[int, ...] = ()
+    follow_forks: bool = False
+    comms: tuple[str, ...] = ()
+    cgroup: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A tracing session's settings.
+
+    `label` is one of `LABELS` or None. `label_values` bounds how many cells carry a label of their
+    own, `threads` how many threads are followed at once. `measure_cost` switches the kernel's own
+    accounting of BPF run time on (it adds to each run).
+    """
+
+    filter: Filter = field(default_factory=Filter)
+    label: str | None = None
+    label_cells: int = 512
+    threads: int = 16384
+    measure_cost: bool = False
+    tracer_pid: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for the loader's process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Config":
+        """The opposite of `to_json`."""
+        chosen = data["filter"]
+        return cls(
+            **data
+            | {
+                "filter": Filter(
+                    **chosen | {"pids": tuple(chosen["pids"]), "comms": tuple(chosen["comms"])}
+                )
+            }
+        )

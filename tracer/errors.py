@@ -1,0 +1,39 @@
+"""What can go wrong, for the user to read.
+
+    TracerError              one line: what could not be done, why, the mend; exit status 3
+    ├── UnsupportedError     this kernel or machine lacks something
+    ├── PermissionRefused    this user may not
+    ├── ProgramError         a BPF program did not compile or load; `.log` has the compiler's or
+    │                        the verifier's words
+    └── CallError            the call itself was wrong (no such process, no such cgroup); status 2
+"""
+
+__all__ = ["CallError", "PermissionRefused", "ProgramError", "TracerError", "UnsupportedError"]
+
+
+class TracerError(Exception):
+    """Base of all: the message is one line with the cause and the mend."""
+
+    exit_status = 3
+
+
+class UnsupportedError(TracerError):
+    """Something this needs is missing from the machine or its kernel."""
+
+
+class PermissionRefused(TracerError):
+    """The user lacks a capability."""
+
+
+class ProgramError(TracerError):
+    """A BPF program was refused; `log` holds what the compiler or the verifier said."""
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class CallError(TracerError):
+    """The arguments name something that is not there."""
+
+    exit_status = 2

@@ -1,0 +1,129 @@
+"""The one table: which places in the kernel make up each documented operation.
+
+The BPF programs' generated parts, the attach list, the metrics' labels, the dashboards, the
+coverage table and the exactness tests are all derived from `OPERATIONS`; nothing else in the
+project lists system calls.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = [
+    "OPERATIONS",
+    "TRANSPORTS",
+    "Bytes",
+    "Operation",
+    "Subject",
+    "SystemCall",
+    "system_calls",
+]
+
+
+class Subject(Enum):
+    """What a system call acts on, and so whether a call of it counts and under which transport."""
+
+    SOCKET = "socket"  # its first argument names a socket; a call on anything else failed, and counts
+    ANY_FILE = "any_file"  # its first argument may be any file; only calls on sockets count
+    NEW_SOCKET = "new_socket"  # its arguments are family, type and protocol
+    NO_SOCKET = "no_socket"  # it names no one socket: transport "other"
+
+
+class Bytes(Enum):
+    """Where a successful call's number of bytes stands."""
+
+    NONE = "none"  # the call moves no data
+    RETURNED = "returned"  # its return value
+    MESSAGE_VECTOR = "message_vector"  # the msg_len fields of its struct mmsghdr array
+
+
+@dataclass(frozen=True, slots=True)
+class SystemCall:
+    """One system call that is (a form of) an operation.
+
+    `name` is the kernel's, as in the tracepoint `syscalls:sys_enter_<name>`. A call that an
+    architecture does not have (`poll` on arm64) is left out there.
+    """
+
+    name: str
+    subject: Subject = Subject.SOCKET
+    bytes: Bytes = Bytes.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One documented operation of the socket API.
+
+    `name` is the label value; `system_calls` are the ways into the kernel from user space.
+    """
+
+    name: str
+    system_calls: tuple[SystemCall, ...]
+
+
+TRANSPORTS = ("tcp", "udp", "unix", "other")
+
+_RETURNED = Bytes.RETURNED
+_ANY = Subject.ANY_FILE
+_NO = Subject.NO_SOCKET
+
+OPERATIONS = (
+    Operation("new", (SystemCall("socket", Subject.NEW_SOCKET),)),
+    Operation("bind", (SystemCall("bind"),)),
+    Operation("listen", (SystemCall("listen"),)),
+    Operation("accept", (SystemCall("accept"), SystemCall("accept4"))),
+    Operation("connect", (SystemCall("connect"),)),
+    Operation(
+        "sendmsg",
+        (
+            SystemCall("sendmsg", bytes=_RETURNED),
+            SystemCall("sendmmsg", bytes=Bytes.MESSAGE_VECTOR),
+        ),
+    ),
+    Operation(
+        "recvmsg",
+        (
+            SystemCall("recvmsg", bytes=_RETURNED),
+            SystemCall("recvmmsg", bytes=Bytes.MESSAGE_VECTOR),
+        ),
+    ),
+    Operation(
+        "send",
+        (
+            SystemCall("sendto", bytes=_RETURNED),
+            SystemCall("write", _ANY, _RETURNED),
+            SystemCall("writev", _ANY, _RETURNED),
+            SystemCall("sendfile64", _ANY, _RETURNED),
+        ),
+    ),
+    Operation(
+        "recv",
+        (
+            SystemCall("recvfrom", bytes=_RETURNED),
+            SystemCall("read", _ANY, _RETURNED),
+            SystemCall("readv", _ANY, _RETURNED),
+        ),
+    ),
+    Operation("close", (SystemCall("close", _ANY),)),
+    Operation("getsockname", (SystemCall("getsockname"),)),
+    Operation("getpeername", (SystemCall("getpeername"),)),
+    Operation("getsockopt", (SystemCall("getsockopt"),)),
+    Operation("setsockopt", (SystemCall("setsockopt"),)),
+    Operation("poll", (SystemCall("epoll_create", _NO), SystemCall("epoll_create1", _NO))),
+    Operation(
+        "select",
+        (
+            SystemCall("epoll_wait", _NO),
+            SystemCall("epoll_pwait", _NO),
+            SystemCall("epoll_pwait2", _NO),
+            SystemCall("poll", _NO),
+            SystemCall("ppoll", _NO),
+            SystemCall("select", _NO),
+            SystemCall("pselect6", _NO),
+        ),
+    ),
+)
+
+
+def system_calls() -> list[tuple[Operation, SystemCall]]:
+    """Every system call of the table with its operation, in the table's order."""
+    return [(operation, call) for operation in OPERATIONS for call in operation.system_calls]
