@@ -1,0 +1,51 @@
+"""IPv4 addresses and ports as the API takes them, turned into what the kernel's calls want."""
+
+from __future__ import annotations
+
+import _socket
+from _socket import AF_INET, inet_ntoa, inet_pton
+
+__all__ = ["Address", "endpoint", "ip_string", "port_number", "shown"]
+
+Address = tuple[str, int]
+
+
+def ip_string(ip: object) -> str:
+    """Return the dotted form of `ip`: a dotted string, or an integer in host order.
+
+    Names are refused, not resolved: a look-up would be system calls that nobody documented.
+    """
+    if isinstance(ip, str):
+        return _checked(ip)
+    if isinstance(ip, int):
+        if 0 <= ip <= 0xFFFFFFFF:
+            return inet_ntoa(ip.to_bytes(4, "big"))
+        raise ValueError(f"address out of range: {ip:#x} (must be 0 to 0xffffffff)")
+    raise TypeError(f"address must be a string or an integer, not {type(ip).__name__}")
+
+
+def _checked(ip: str) -> str:
+    try:
+        inet_pton(AF_INET, ip)
+    except (_socket.error, ValueError):
+        raise ValueError(f'invalid address "{ip}": must be like "127.0.0.1"') from None
+    return ip
+
+
+def port_number(port: object, lowest: int = 1) -> int:
+    """Return `port` if it is `lowest` to 65535; 0, which asks the kernel for one, is for bind."""
+    if not isinstance(port, int):
+        raise TypeError(f"port must be an integer, not {type(port).__name__}")
+    if lowest <= port <= 65535:
+        return port
+    raise ValueError(f"Port number out of range: {port} (must be {lowest} to 65535)")
+
+
+def endpoint(ip: object, port: object, lowest_port: int = 1) -> Address:
+    """Return `(ip, port)` checked, as Python's socket calls take an IPv4 address."""
+    return ip_string(ip), port_number(port, lowest_port)
+
+
+def shown(address: Address) -> str:
+    """Return `"ip:port"` for messages."""
+    return f"{address[0]}:{address[1]}"

@@ -1,0 +1,133 @@
+"""Names of families, types, option levels and options, and the numbers the kernel knows them by."""
+
+from __future__ import annotations
+
+import _socket
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+__all__ = [
+    "FAMILIES",
+    "TYPES",
+    "Option",
+    "family_number",
+    "find_option",
+    "level",
+    "linger_pair",
+    "optname",
+    "option_value",
+    "type_number",
+]
+
+FAMILIES = {"inet": _socket.AF_INET, "i": _socket.AF_INET}
+TYPES = {
+    "tcp": _socket.SOCK_STREAM,
+    "t": _socket.SOCK_STREAM,
+    "udp": _socket.SOCK_DGRAM,
+    "u": _socket.SOCK_DGRAM,
+}
+
+
+def family_number(family: object) -> int:
+    """Return the AF_ number of a family's name."""
+    if isinstance(family, str) and family in FAMILIES:
+        return FAMILIES[family]
+    raise ValueError(f'invalid family name {family!r}: must be "inet" or "i"')
+
+
+def type_number(kind: object) -> int:
+    """Return the SOCK_ number of a type's name."""
+    if isinstance(kind, str) and kind in TYPES:
+        return TYPES[kind]
+    raise ValueError(f'invalid type name {kind!r}: must be "tcp", "t", "udp" or "u"')
+
+
+class Option(NamedTuple):
+    """An option as getsockopt(2) wants it: level and name by number."""
+
+    level: int
+    number: int
+    is_linger: bool
+
+
+# Python leaves these out; the numbers are those of asm-generic/socket.h.
+_SO_NO_CHECK = 11
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
+
+_LEVELS = {
+    "s": ("SOL_SOCKET", _socket.SOL_SOCKET),
+    "t": ("IPPROTO_TCP", _socket.IPPROTO_TCP),
+    "u": ("IPPROTO_UDP", _socket.IPPROTO_UDP),
+    "r": ("IPPROTO_RAW", _socket.IPPROTO_RAW),
+    "i": ("IPPROTO_IP", _socket.IPPROTO_IP),
+}
+# No name stands for two options, whatever the level, so that `optname` can be one flat table.
+_OPTIONS = {
+    "s": {
+        "b": ("SO_BROADCAST", _socket.SO_BROADCAST),
+        "d": ("SO_DEBUG", _socket.SO_DEBUG),
+        "dt": ("SO_DONTROUTE", _socket.SO_DONTROUTE),
+        "e": ("SO_ERROR", _socket.SO_ERROR),
+        "k": ("SO_KEEPALIVE", _socket.SO_KEEPALIVE),
+        "l": ("SO_LINGER", _socket.SO_LINGER),
+        "n": ("SO_NO_CHECK", _SO_NO_CHECK),
+        "o": ("SO_OOBINLINE", _socket.SO_OOBINLINE),
+        "p": ("SO_PRIORITY", _socket.SO_PRIORITY),
+        "r": ("SO_RCVBUF", _socket.SO_RCVBUF),
+        "rf": ("SO_RCVBUFFORCE", _SO_RCVBUFFORCE),
+        "ra": ("SO_REUSEADDR", _socket.SO_REUSEADDR),
+        "rp": ("SO_REUSEPORT", _socket.SO_REUSEPORT),
+        "s": ("SO_SNDBUF", _socket.SO_SNDBUF),
+        "sf": ("SO_SNDBUFFORCE", _SO_SNDBUFFORCE),
+        "t": ("SO_TYPE", _socket.SO_TYPE),
+    },
+    "t": {
+        "nd": ("TCP_NODELAY", _socket.TCP_NODELAY),
+        "c": ("TCP_CORK", _socket.TCP_CORK),
+        "ki": ("TCP_KEEPIDLE", _socket.TCP_KEEPIDLE),
+        "kv": ("TCP_KEEPINTVL", _socket.TCP_KEEPINTVL),
+        "kc": ("TCP_KEEPCNT", _socket.TCP_KEEPCNT),
+        "ut": ("TCP_USER_TIMEOUT", _socket.TCP_USER_TIMEOUT),
+        "q": ("TCP_QUICKACK", _socket.TCP_QUICKACK),
+        "da": ("TCP_DEFER_ACCEPT", _socket.TCP_DEFER_ACCEPT),
+        "f": ("TCP_FASTOPEN", _socket.TCP_FASTOPEN),
+    },
+}
+
+level = MappingProxyType({name: kernel_name for name, (kernel_name, _) in _LEVELS.items()})
+"""Names of option levels, each with the kernel's name for it."""
+
+optname = MappingProxyType(
+    {name: kernel_name for table in _OPTIONS.values() for name, (kernel_name, _) in table.items()}
+)
+"""Names of options, each with the kernel's name for it; SO_ ones are of level s, TCP_ ones of t."""
+
+
+def find_option(level_name: object, option_name: object) -> Option:
+    """Return the numbers of an option; an unknown level, or a name not of that level, is an error."""
+    if not isinstance(level_name, str) or level_name not in _LEVELS:
+        raise ValueError(f"invalid level name {level_name!r}: must be one of {' '.join(_LEVELS)}")
+    known = _OPTIONS.get(level_name, {})
+    if not isinstance(option_name, str) or option_name not in known:
+        names = f"must be one of {' '.join(known)}" if known else "the level has none"
+        raise ValueError(f"invalid option name {option_name!r} of level {level_name!r}: {names}")
+    number = known[option_name][1]
+    return Option(_LEVELS[level_name][1], number, option_name == "l")
+
+
+def option_value(value: object) -> int:
+    """Return `value` if it is an integer that fits a C int."""
+    if not isinstance(value, int):
+        raise TypeError(f"val must be an integer, not {type(value).__name__}")
+    if -0x80000000 <= value <= 0x7FFFFFFF:
+        return int(value)
+    raise ValueError(f"val out of range: {value} (must fit 32 bits, signed)")
+
+
+def linger_pair(value: object) -> tuple[int, int]:
+    """Return SO_LINGER's two integers: on or off, and seconds."""
+    if isinstance(value, Sequence) and len(value) == 2:
+        return option_value(value[0]), option_value(value[1])
+    raise TypeError(f'val of option "l" must be (on, seconds), not {value!r}')

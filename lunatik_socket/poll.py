@@ -1,0 +1,199 @@
+"""Waiting on many sockets at once: the documented `select`, and `wait` for servers.
+
+Turns come from the kernel: a level-triggered descriptor that epoll_wait(2) reports goes to the end
+of its ready list, so asking for one event at a time goes round all that are ready.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .errors import named
+from .socket import Socket
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["Poll", "poll"]
+
+_EVENTS = {
+    "": 0,
+    "r": select.EPOLLIN,
+    "w": select.EPOLLOUT,
+    "rw": select.EPOLLIN | select.EPOLLOUT,
+}
+# An error or the end of the connection can be fetched by reading and by writing alike.
+_CAN_READ = ~select.EPOLLOUT
+_CAN_WRITE = ~select.EPOLLIN
+
+
+def poll(sockets: Iterable[Socket]) -> Poll:
+    """Return a `Poll` on `sockets`, at least one; one system call, and one more a socket."""
+    members = list(sockets)
+    if not members:
+        raise ValueError("sockets can not be empty")
+    for sock in members:
+        _check(sock)
+    if len(set(members)) != len(members):
+        raise ValueError("sockets must not hold a socket twice")
+    made = Poll()
+    for sock in members:
+        made.add(sock)
+    return made
+
+
+class Poll:
+    """A set of sockets to wait on; made by `poll`, or empty by `Poll()` to add to later."""
+
+    __slots__ = ("__weakref__", "_closed", "_epoll", "_free", "_members", "_reference", "_wait")
+
+    def __init__(self) -> None:
+        try:
+            self._epoll = select.epoll()
+        except OSError as error:
+            raise named(error, "make", "poll") from None
+        self._wait = self._epoll.poll
+        self._members: dict[int, tuple[int, Socket]] = {}
+        self._free: list[int] = []
+        self._closed: set[Socket] = set()
+        self._reference = weakref.ref(self)
+
+    def select(self, timeout_ms: float | None = None) -> tuple[int, Socket] | None:
+        """Wait until a member can be read and return `(index, socket)`; None after `timeout_ms`.
+
+        The index counts from 0, in the order given to `poll`. When several can be read they take
+        turns. A member closed since is `OSError` with EBADF. One epoll_wait(2).
+        """
+        ready = self._ready(timeout_ms, 1)
+        return self._members[ready[0][0]] if ready else None
+
+    def wait(
+        self, timeout_ms: float | None = None, maximum: int = 64
+    ) -> list[tuple[Socket, bool, bool]]:
+        """Wait like `select`, and return up to `maximum` of `(socket, can_read, can_write)`.
+
+        An addition for servers. Empty after `timeout_ms`. An error or a hang-up sets both, and is
+        reported whatever the socket was added for.
+        """
+        if maximum < 1:
+            raise ValueError(f"maximum must be positive, not {maximum}")
+        members = self._members
+        return [
+            (members[descriptor][1], events & _CAN_READ != 0, events & _CAN_WRITE != 0)
+            for descriptor, events in self._ready(timeout_ms, maximum)
+        ]
+
+    def add(self, sock: Socket, events: str = "r") -> int:
+        """Take `sock` in, to wait until it can be read (`"r"`), written (`"w"`) or either (`"rw"`).
+
+        Returns its index, which may be that of a member removed before. An addition for servers. One epoll_ctl(2).
+        """
+        _check(sock)
+        mask = _mask(events)
+        descriptor = sock.fileno()
+        if descriptor < 0:
+            raise self._bad_descriptor(sock)
+        try:
+            self._epoll.register(descriptor, mask)
+        except FileExistsError:
+            raise ValueError(f"{sock!r} is in the poll already") from None
+        except OSError as error:
+            raise named(error, "poll", sock._shown()) from None
+        index = self._free.pop() if self._free else len(self._members)
+        self._members[descriptor] = index, sock
+        if sock._polls is None:
+            sock._polls = [self._reference]
+        else:
+            sock._polls.append(self._reference)
+        return index
+
+    def modify(self, sock: Socket, events: str) -> None:
+        """Wait for other `events` of a member from now on. One epoll_ctl(2)."""
+        mask = _mask(events)
+        try:
+            self._epoll.modify(self._descriptor(sock), mask)
+        except OSError as error:
+            raise named(error, "poll", sock._shown()) from None
+
+    def remove(self, sock: Socket) -> None:
+        """Let a member go. One epoll_ctl(2), or none at all after it was closed."""
+        if sock in self._closed:
+            self._closed.discard(sock)
+            return
+        descriptor = self._descriptor(sock)
+        try:
+            self._epoll.unregister(descriptor)
+        except OSError as error:
+            raise named(error, "poll", sock._shown()) from None
+        self._forget(descriptor)
+        assert sock._polls is not None
+        sock._polls.remove(self._reference)
+
+    def close(self) -> None:
+        """Release the poll; its members stay open."""
+        self._epoll.close()
+
+    def __len__(self) -> int:
+        return len(self._members) + len(self._closed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ready(self, timeout_ms: float | None, maximum: int) -> list[tuple[int, int]]:
+        if self._closed:
+            raise self._bad_descriptor(next(iter(self._closed)))
+        if timeout_ms is None:
+            return self._wait(-1, maximum)
+        if not isinstance(timeout_ms, int | float):
+            raise TypeError(f"timeout_ms must be a number, not {type(timeout_ms).__name__}")
+        if not timeout_ms >= 0:
+            raise ValueError(f"timeout_ms must be 0 or more, not {timeout_ms}")
+        return self._wait(timeout_ms / 1000, maximum)
+
+    def _descriptor(self, sock: Socket) -> int:
+        _check(sock)
+        descriptor = sock.fileno()
+        if descriptor < 0:
+            raise self._bad_descriptor(sock)
+        if self._members.get(descriptor, (0, None))[1] is not sock:
+            raise ValueError(f"{sock!r} is not in the poll")
+        return descriptor
+
+    def _forget(self, descriptor: int) -> None:
+        index, _ = self._members.pop(descriptor)
+        self._free.append(index)
+
+    # Called by the member's close(): the kernel takes a closed descriptor out by itself and tells
+    # nobody, so a select would wait for ever on it.
+    def _member_closed(self, sock: Socket) -> None:
+        self._forget(sock.fileno())
+        self._closed.add(sock)
+
+    @staticmethod
+    def _bad_descriptor(sock: Socket) -> OSError:
+        return named(OSError(errno.EBADF, ""), "poll", sock._shown())
+
+
+def _check(sock: object) -> None:
+    if not isinstance(sock, Socket):
+        raise TypeError(f"a poll takes sockets of lunatik_socket, not {type(sock).__name__}")
+
+
+def _mask(events: object) -> int:
+    if isinstance(events, str) and events in _EVENTS:
+        return _EVENTS[events]
+    raise ValueError(f'invalid events {events!r}: must be "r", "w", "rw" or ""')

@@ -1,0 +1,394 @@
+"""The socket calls: each is one system call, made as directly as Python can.
+
+`Socket` stands on the C class of Python's own socket module. Every call hands its arguments to the
+C method first and looks at them only if that refuses them, which it does before any system call; so
+the usual forms cost one Python frame more than Python's own, and the rarer ones (lists of integers,
+`Data`, letters for flags) are sorted out behind.
+"""
+
+from __future__ import annotations
+
+import _socket
+from collections.abc import Sequence
+from os import O_NONBLOCK
+from sys import byteorder
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import message
+from .address import Address, endpoint, shown
+from .adopt import adopt
+from .data import Data, to_bytes
+from .errors import named
+from .flags import flags_value
+from .options import family_number, find_option, linger_pair, option_value, type_number
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from weakref import ref
+
+    from typing_extensions import Buffer, Self
+
+    from .poll import Poll
+
+__all__ = ["Socket", "new"]
+
+_Base = _socket.socket
+_accept = _Base._accept
+_bind = _Base.bind
+_close = _Base.close
+_connect = _Base.connect
+_getpeername = _Base.getpeername
+_getsockname = _Base.getsockname
+_getsockopt = _Base.getsockopt
+_listen = _Base.listen
+_recv = _Base.recv
+_recv_into = _Base.recv_into
+_recvmsg = _Base.recvmsg
+_recvmsg_into = _Base.recvmsg_into
+_send = _Base.send
+_sendmsg = _Base.sendmsg
+_setsockopt = _Base.setsockopt
+_shutdown = _Base.shutdown
+
+_NOSIGNAL = _socket.MSG_NOSIGNAL
+_TRUNC = _socket.MSG_TRUNC
+_DO_NOT_WAIT = _socket.MSG_DONTWAIT | O_NONBLOCK
+_SHUTDOWN = {"r": _socket.SHUT_RD, "w": _socket.SHUT_WR, "rw": _socket.SHUT_RDWR}
+_LINGER_BYTES = 8
+
+
+def new(family: str = "inet", type: str = "tcp") -> Socket:  # noqa: A002 - the documented name
+    """Return a new socket.
+
+    `family` is `"inet"` or `"i"`; `type` is `"tcp"`, `"t"`, `"udp"` or `"u"`. Another name is a
+    `ValueError`; `OSError` if the kernel refuses.
+    """
+    return Socket(family, type)
+
+
+class Socket(_Base):
+    """An IPv4 TCP or UDP socket with the documented calls; made by `new` and by `accept`.
+
+    Wrong arguments raise `TypeError` or `ValueError` before any system call. What the kernel
+    refuses raises `OSError`, of the subclass that belongs to its errno. What this class inherits
+    from Python's own and does not define itself is no part of the API.
+    """
+
+    __slots__ = ("__weakref__", "_local", "_peer", "_polls")
+
+    # Known from connect, accept and bind; for messages and recvmsg, which may not ask the kernel.
+    _peer: Address | None
+    _local: Address | None
+    _polls: list[ref[Poll]] | None
+
+    def __init__(self, family: str = "inet", type: str = "tcp") -> None:  # noqa: A002
+        self._peer = self._local = self._polls = None
+        try:
+            super().__init__(family_number(family), type_number(type))
+        except OSError as error:
+            raise named(error, "make", f"{family} {type} socket") from None
+        if _socket.getdefaulttimeout() is not None:
+            self.setblocking(True)  # the documented calls block, whatever the process's default
+
+    def __del__(self) -> None:
+        try:
+            _close(self)
+        except OSError:
+            pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        names = {_socket.SOCK_STREAM: "tcp", _socket.SOCK_DGRAM: "udp"}
+        return f"<lunatik_socket.Socket {names.get(self.type, self.type)} {self._shown()}>"
+
+    # ------------------------------------------------------------------ names and connections
+
+    def bind(self, ip: str | int, port: int) -> None:  # type: ignore[override]
+        """Give the socket the local address `ip` and `port` (0: one that the kernel picks)."""
+        address = endpoint(ip, port, 0)
+        try:
+            _bind(self, address)
+        except OSError as error:
+            raise named(error, "bind to", shown(address)) from None
+        self._local = address
+
+    def listen(self, backlog: int) -> None:
+        """Wait for connections; up to `backlog` of them (positive) queue until accepted."""
+        if message.positive_length("backlog", backlog) > 0x7FFFFFFF:
+            raise ValueError(f"backlog must be below 2^31, not {backlog}")
+        try:
+            _listen(self, backlog)
+        except OSError as error:
+            raise self._failed("listen on", error) from None
+
+    def accept(self, flags: int | str = 0) -> Self:
+        """Return the socket of the next connection; with flag `D` fail with EAGAIN if none waits.
+
+        The listener stays blocking under `D`, by two ioctl(2) around the call, unless
+        `setblocking(False)` was called before: then, and without the flag, it is one accept4(2).
+        """
+        wait = not flags or not flags_value(flags) & _DO_NOT_WAIT
+        try:
+            descriptor, peer = _accept(self) if wait else self._without_waiting(_accept)
+        except OSError as error:
+            raise self._failed("accept on", error) from None
+        child = adopt(self, descriptor)
+        child._peer = peer
+        child._local = self._local
+        child._polls = None
+        return child
+
+    def connect(self, ip: str | int, port: int, flags: int | str = 0) -> None:  # type: ignore[override]
+        """Connect to `ip` and `port`; with flag `D` do not wait (EINPROGRESS), as with `accept`."""
+        address = endpoint(ip, port)
+        wait = not flags or not flags_value(flags) & _DO_NOT_WAIT
+        try:
+            if wait:
+                _connect(self, address)
+            else:
+                self._without_waiting(_connect, address)
+        except BlockingIOError as error:
+            self._peer = address
+            raise named(error, "connect to", shown(address)) from None
+        except OSError as error:
+            raise named(error, "connect to", shown(address)) from None
+        self._peer = address
+
+    def getsockname(self) -> Address:
+        """Return the local address, `(ip, port)`."""
+        try:
+            address: Address = _getsockname(self)
+        except OSError as error:
+            raise self._failed("get the local name of", error) from None
+        return address
+
+    def getpeername(self) -> Address:
+        """Return the other side's address, `(ip, port)`."""
+        try:
+            address: Address = _getpeername(self)
+        except OSError as error:
+            raise self._failed("get the peer's name of", error) from None
+        return address
+
+    def shutdown(self, how: Literal["r", "w", "rw"] = "w") -> None:  # type: ignore[override]
+        """End one direction or both: `"w"` sends the end of stream. An addition to the document."""
+        if how not in _SHUTDOWN:
+            raise ValueError(f'invalid direction {how!r}: must be "r", "w" or "rw"')
+        try:
+            _shutdown(self, _SHUTDOWN[how])
+        except OSError as error:
+            raise self._failed("shut down", error) from None
+
+    def close(self) -> None:
+        """Release the socket; a second call does nothing."""
+        if self._polls is not None:
+            for reference in self._polls:
+                poll = reference()
+                if poll is not None:
+                    poll._member_closed(self)
+            self._polls = None
+        try:
+            _close(self)
+        except OSError as error:
+            raise self._failed("close", error) from None
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, data: Any, flags: int | str = 0) -> int:  # type: ignore[override]
+        """Send `data` to the peer and return how many bytes were taken.
+
+        `data` is bytes-like, a list of integers (each modulo 256), or a `Data`.
+        """
+        try:
+            return _send(self, data, flags | _NOSIGNAL)  # type: ignore[operator]
+        except OSError as error:
+            raise self._failed("send to", error) from None
+        except (TypeError, OverflowError):
+            pass
+        return self._send_checked(sendable(data), flags_value(flags))
+
+    def _send_checked(self, data: Buffer, flags: int) -> int:
+        try:
+            return _send(self, data, flags | _NOSIGNAL)
+        except OSError as error:
+            raise self._failed("send to", error) from None
+
+    def sendmsg(self, msghdr: message.MsgHdr, data: Any = None) -> int:  # type: ignore[override]
+        """Send `data` as one message and return how many bytes were taken.
+
+        `msghdr` may hold `name`, the destination, and `flags`. `data` is as for `send`; None or an
+        empty list is a `ValueError`.
+        """
+        name = message.destination(message.checked(msghdr))
+        flags = message.send_flags(msghdr) | _NOSIGNAL
+        if data is None or (isinstance(data, list | tuple) and not data):
+            raise ValueError("data can not be empty")
+        parts = [sendable(data)]
+        try:
+            if name is None:
+                return _sendmsg(self, parts, (), flags)
+            return _sendmsg(self, parts, (), flags, name)
+        except OSError as error:
+            where = self._shown() if name is None else shown(name)
+            raise named(error, "sendmsg to", where) from None
+
+    # ------------------------------------------------------------------ receiving
+
+    def recv(self, target: Any, flags: int | str = 0) -> tuple[Any, int]:  # type: ignore[override]
+        """Receive and return `(data, size)`; a stream at its end gives size 0.
+
+        `target` is how many bytes at most (`data` is then `bytes`), or a buffer to receive into: a
+        writable bytes-like object or a `Data`, which is then `data`.
+        """
+        try:
+            if flags and (type(flags) is not int or flags & _TRUNC):
+                return self._recv_checked(target, flags_value(flags))
+            if type(target) is int:
+                data = _recv(self, target, flags)
+                size = len(data)
+            else:
+                data = target
+                size = _recv_into(self, target, 0, flags)
+        except OSError as error:
+            raise self._failed("recv from", error) from None
+        except (TypeError, ValueError, OverflowError, BufferError):
+            return self._recv_checked(target, flags_value(flags))
+        if size or target:
+            return data, size
+        # Python makes no system call for nothing to receive, so it is not too late to refuse it.
+        raise nothing_to_receive(target)
+
+    def _recv_checked(self, target: Any, flags: int) -> tuple[Any, int]:
+        # Into zeroed memory of our own for a number of bytes: with MSG_TRUNC the kernel may tell
+        # more bytes than it writes, and Python's recv would show what was in memory before.
+        if isinstance(target, int):
+            target = bytearray(message.positive_length("size", target))
+            size = self._recv_into(target, flags)
+            return bytes(target[:size]), size
+        return target, self._recv_into(writable(target), flags)
+
+    def _recv_into(self, buffer: Any, flags: int) -> int:
+        try:
+            return _recv_into(self, buffer, 0, flags)
+        except OSError as error:
+            raise self._failed("recv from", error) from None
+
+    def recvmsg(  # type: ignore[override]
+        self, msghdr: message.MsgHdr, buffer: Any = None, flags: int | str = 0
+    ) -> tuple[Any, int, message.MsgHdr]:
+        """Receive one message and return `(data, size, msghdr)`.
+
+        `msghdr["iov_len"]` is how many bytes at most, or `buffer` is received into. The same dict
+        comes back with `iov_len`, `flags` (the kernel's) and `name`, the sender's address. `flags`
+        may stand in the place of `buffer`.
+        """
+        message.checked(msghdr)
+        if isinstance(buffer, int | str):
+            buffer, flags = None, buffer
+        number = flags_value(flags)
+        if buffer is None:
+            memory: Any = bytearray(message.length_wanted(msghdr))
+        else:
+            memory = writable(buffer)
+        try:
+            size, _, got_flags, source = _recvmsg_into(self, [memory], 0, number)
+        except OSError as error:
+            raise self._failed("recvmsg from", error) from None
+        data = bytes(memory[:size]) if buffer is None else buffer
+        message.describe(msghdr, len(memory), got_flags, source or self._peer)
+        return data, size, msghdr
+
+    # ------------------------------------------------------------------ options
+
+    def getsockopt(self, level: str, optname: str) -> Any:  # type: ignore[override]
+        """Return the option's integer; for `l` (SO_LINGER) two, `(on, seconds)`."""
+        option = find_option(level, optname)
+        try:
+            if option.is_linger:
+                return _unpack_linger(_getsockopt(self, option.level, option.number, _LINGER_BYTES))
+            return _getsockopt(self, option.level, option.number)
+        except OSError as error:
+            raise self._failed(f'get option "{optname}" of', error) from None
+
+    def setsockopt(self, level: str, optname: str, val: int | Sequence[int]) -> None:  # type: ignore[override]
+        """Set the option to `val`, an integer; for `l` (SO_LINGER) two, `(on, seconds)`."""
+        option = find_option(level, optname)
+        value = _pack_linger(linger_pair(val)) if option.is_linger else option_value(val)
+        try:
+            _setsockopt(self, option.level, option.number, value)
+        except OSError as error:
+            raise self._failed(f'set option "{optname}" of', error) from None
+
+    # ------------------------------------------------------------------ behind the calls
+
+    def _without_waiting(self, call: Any, *arguments: Any) -> Any:
+        # accept4(2) and connect(2) have no such flag: only the descriptor's own mode tells them.
+        timeout = self.gettimeout()
+        if timeout == 0:
+            return call(self, *arguments)
+        self.setblocking(False)
+        try:
+            return call(self, *arguments)
+        finally:
+            self.settimeout(timeout)
+
+    def _failed(self, action: str, error: OSError) -> OSError:
+        return named(error, action, self._shown())
+
+    def _shown(self) -> str:
+        address = self._peer or self._local
+        return shown(address) if address else f"descriptor {self.fileno()}"
+
+
+def _pack_linger(pair: tuple[int, int]) -> bytes:
+    return b"".join(number.to_bytes(4, byteorder, signed=True) for number in pair)
+
+
+def _unpack_linger(value: bytes) -> tuple[int, int]:
+    on, seconds = (
+        int.from_bytes(value[at : at + 4], byteorder, signed=True) for at in (0, 4)
+    )
+    return on, seconds
+
+
+def sendable(data: Any) -> Buffer:
+    """Return what the C methods can send of `data`, without a copy of its bytes if it has any."""
+    if isinstance(data, Data):
+        return data._memory
+    if isinstance(data, list | tuple):
+        return to_bytes(data)
+    try:
+        return memoryview(data)
+    except TypeError:
+        expected = "bytes-like, a list of integers or a Data"
+        raise TypeError(f"data must be {expected}, not {type(data).__name__}") from None
+
+
+def writable(buffer: Any) -> memoryview:
+    """Return the memory of `buffer` to receive into."""
+    try:
+        view = buffer._memory if isinstance(buffer, Data) else memoryview(buffer).cast("B")
+    except TypeError:
+        view = None
+    if view is None or view.readonly:
+        expected = "a writable bytes-like object or a Data"
+        raise TypeError(f"buffer must be {expected}, not {type(buffer).__name__}")
+    if not len(view):
+        raise nothing_to_receive(buffer)
+    return view
+
+
+def nothing_to_receive(target: Any) -> ValueError:
+    """Return the error of a receive of no bytes at all."""
+    what = "size must be positive, not 0" if isinstance(target, int) else "buffer can not be empty"
+    return ValueError(what)
