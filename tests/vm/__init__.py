@@ -1,0 +1,1 @@
+"""The ring of tests on other kernels: Debian's stock ones, booted under software emulation."""

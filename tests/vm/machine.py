@@ -1,0 +1,118 @@
+"""Boots a kernel under QEMU's software emulation and runs one shell command in it as root."""
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.vm import initramfs
+from tests.vm.kernels import Kernel
+
+__all__ = ["BootError", "run"]
+
+# What the emulation pays for most is switched off: the mitigations' detours, five-level page
+# tables. The clock is the host's own TSC, which the guest cannot find out by itself. An oops, a
+# lost init or a hang ends the guest: -no-reboot turns the reboot into the end of QEMU.
+KERNEL_PARAMETERS = (
+    "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nokaslr no5lvl "
+    "tsc=reliable clocksource=tsc random.trust_cpu=on"
+)
+
+COMMAND = """\
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root LANG=C.UTF-8 TERM=dumb
+for port in /dev/vport*; do :; done
+{
+%s
+echo $? >/run/results/status
+} 2>&1 </dev/null | cat >"$port"
+echo b >/proc/sysrq-trigger
+sleep 60
+"""
+
+
+class BootError(Exception):
+    """The guest did not come up, or did not come to its end; the message has its last words."""
+
+
+def run(
+    kernel: Kernel,
+    command: str,
+    results: Path,
+    *,
+    timeout: float,
+    on_line: Callable[[str], None] = print,
+    memory: str = "2G",
+    cpus: int = 2,
+) -> int:
+    """Run *command* with the shell, as root, on *kernel*; returns its exit status.
+
+    *results* is the one host directory that the guest writes to, as /run/results. Each line of
+    output goes to *on_line* as it comes. Raises BootError when the guest ends without a status,
+    by a panic or because *timeout* (seconds, for boot and command together) ran out.
+    """
+    status = results / "status"
+    status.unlink(missing_ok=True)
+    (results / "command").write_text(COMMAND % command)
+    (results / "initramfs").write_bytes(initramfs.build(kernel))
+    in_time = _attend(_qemu(kernel, results, memory, cpus), timeout, on_line)
+    if not in_time:
+        raise BootError(f"no end within {timeout:.0f} s; the console's last lines:\n{_tail(results)}")
+    if not status.exists():
+        raise BootError(f"the guest died; the console's last lines:\n{_tail(results)}")
+    return int(status.read_text())
+
+
+def _attend(command: list[str], timeout: float, on_line: Callable[[str], None]) -> bool:
+    """Run QEMU to its end, hand its output on line by line; False when it had to be killed."""
+    late = threading.Event()
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace",
+    ) as process:  # fmt: skip
+        watch = threading.Timer(timeout, lambda: (late.set(), process.kill()))
+        watch.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                on_line(line.rstrip("\n"))
+            process.wait()
+        finally:
+            watch.cancel()
+            process.kill()
+    return not late.is_set()
+
+
+def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
+    # KVM is left alone even where /dev/kvm is: under nested virtualisation it may hang.
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        raise BootError('cannot find "qemu-system-x86_64": install qemu-system-x86')
+    return [
+        # Dies with this process, however that dies.
+        "setpriv", "--pdeathsig", "KILL", qemu,
+        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max",
+        "-smp", str(cpus), "-m", memory,
+        "-kernel", str(kernel.image), "-initrd", str(results / "initramfs"),
+        "-append", KERNEL_PARAMETERS,
+        "-serial", f"file:{results / 'console.log'}",
+        "-device", "virtio-serial-pci",
+        "-chardev", "file,id=output,path=/dev/stdout", "-device", "virtserialport,chardev=output",
+        *_share("host", Path("/"), ",readonly=on"),
+        *_share("results", results),
+    ]  # fmt: skip
+
+
+def _share(tag: str, path: Path, options: str = "") -> list[str]:
+    quoted = str(path).replace(",", ",,")
+    return [
+        "-fsdev", f"local,id={tag},path={quoted},security_model=none,multidevs=remap{options}",
+        "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+    ]  # fmt: skip
+
+
+def _tail(results: Path, lines: int = 30) -> str:
+    log = results / "console.log"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""

@@ -1,0 +1,127 @@
+"""The Debian mirror that this machine's apt is set up with, and private apt roots that read from it.
+
+Nothing here changes the machine: a private root has its own sources, lists and cache, and takes
+over only the machine's settings (proxy, certificates, dates) and its archive keys.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Mirror", "MirrorError", "PrivateApt", "cache_directory", "find_mirror"]
+
+KEYS = ("/usr/share/keyrings/debian-archive-*.*", "/etc/apt/trusted.gpg.d/debian-*.*")
+INDEX_FORMAT = "$(RELEASE) $(REPO_URI)"
+SETTINGS_LEFT_OUT = ("Dir", "CommandLine", "APT::Sandbox")
+
+
+class MirrorError(Exception):
+    """Something could not be had from the mirror; the message says what, and how to get out."""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Where the releases and their security updates are; ``security`` is None when not set up."""
+
+    archive: str
+    security: str | None
+
+    def source(self, suite: str) -> str | None:
+        """One line of a sources.list for *suite*, or None when this mirror does not carry it."""
+        uri = self.security if suite.endswith("-security") else self.archive
+        return f"deb {uri} {suite} main" if uri else None
+
+
+def cache_directory() -> Path:
+    """Where kernels and userlands are kept between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "lunatik-socket"
+
+
+def find_mirror() -> Mirror:
+    """Read the mirror from the machine's own apt configuration, with or without its lists."""
+    listing = _run(
+        ["apt-get", "indextargets", "--no-release-info", "--format", INDEX_FORMAT,
+         "Created-By: Packages"]
+    )
+    return choose_mirror(line.split() for line in listing.splitlines())
+
+
+def choose_mirror(targets: Iterable[list[str]]) -> Mirror:
+    """Tell the archive from the security archive among (release, URI) pairs, first one wins."""
+    archive = security = None
+    for release, uri in targets:
+        if release.endswith("-security"):
+            security = security or uri
+        elif "debian" in uri:  # the rest are third parties' repositories
+            archive = archive or uri
+    if archive is None:
+        raise MirrorError(
+            'cannot find a Debian mirror in "apt-get indextargets": this ring takes kernels and '
+            "userlands from the mirror that apt is set up with; run it on Debian"
+        )
+    return Mirror(archive, security)
+
+
+class PrivateApt:
+    """An apt of our own below *root*, with the *suites* of the machine's mirror as its sources."""
+
+    def __init__(self, root: Path, suites: Iterable[str]) -> None:
+        self.root = root
+        mirror = find_mirror()
+        sources = [source for suite in suites if (source := mirror.source(suite))]
+        for name in ("state/lists/partial", "cache/archives/partial", "keys", "none"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        for pattern in KEYS:
+            for key in Path("/").glob(pattern.lstrip("/")):
+                (root / "keys" / key.name).unlink(missing_ok=True)
+                (root / "keys" / key.name).symlink_to(key)
+        (root / "sources.list").write_text("\n".join(sources) + "\n")
+        (root / "status").touch()
+        (root / "apt.conf").write_text(self._settings())
+
+    def update(self) -> None:
+        """Fetch the lists; what apt could not verify is an error."""
+        self.run("apt-get", "--quiet=2", "--error-on=any", "update")
+
+    def run(self, *command: str, cwd: Path | None = None) -> str:
+        """Run an apt command in this root; returns its standard output."""
+        return _run(list(command), cwd=cwd, APT_CONFIG=str(self.root / "apt.conf"))
+
+    def _settings(self) -> str:
+        # Hooks are left out: images often have one that empties the machine's own cache.
+        kept = [
+            line
+            for line in _run(["apt-config", "dump"]).splitlines()
+            if "-Invoke" not in line and not line.startswith(SETTINGS_LEFT_OUT)
+        ]
+        directories = {
+            "Dir::State": "state", "Dir::State::status": "status", "Dir::Cache": "cache",
+            "Dir::Etc::sourcelist": "sources.list", "Dir::Etc::sourceparts": "none",
+            "Dir::Etc::main": "none/main", "Dir::Etc::parts": "none",
+            "Dir::Etc::trusted": "none/trusted", "Dir::Etc::trustedparts": "keys",
+            "Dir::Etc::preferences": "none/preferences", "Dir::Etc::preferencesparts": "none",
+        }  # fmt: skip
+        ours = {key: str(self.root / name) for key, name in directories.items()}
+        # The cache lies in a home directory, where apt's own unprivileged user cannot read.
+        ours |= {"APT::Sandbox::User": "root", "Acquire::Languages": "none"}
+        ours |= {"Acquire::Retries": "3", "Acquire::http::Timeout": "30"}
+        return "\n".join([*kept, *(f'{key} "{value}";' for key, value in ours.items())]) + "\n"
+
+
+def _run(command: list[str], cwd: Path | None = None, **environment: str) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, env=os.environ | {"LC_ALL": "C.UTF-8"} | environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=True,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise MirrorError(f'cannot run "{command[0]}": not here; run this ring on Debian') from error
+    except subprocess.TimeoutExpired as error:
+        raise MirrorError(f'cannot run "{command[0]}": no end within 600 s; is the mirror there?') \
+            from error
+    except subprocess.CalledProcessError as error:
+        raise MirrorError(f'cannot run "{" ".join(command)}": {error.stderr.strip()}') from error
+    return done.stdout
