@@ -9,7 +9,8 @@
  * Maps
  *   cells           operation * TRANSPORTS + transport -> struct cell
  *   labelled_cells  struct cell_key -> struct cell               (only with LABELLED)
- *   probe_counters  probe -> struct probe_counters
+ *   entries         probe -> calls that entered
+ *   returns         probe -> struct returns
  *   events          enum event -> number
  */
 #pragma once
@@ -22,15 +23,15 @@ struct cell {
 	u64 slots[SLOTS];	 /* see slot_of() */
 };
 
-/* entries = returns + abandoned + calls in progress */
-struct probe_counters {
-	u64 entries;
-	u64 returns;
+/* Entries = returns + abandoned + calls in progress. Two maps, so that they can be read in order. */
+struct returns {
+	u64 returned;
 	u64 abandoned; /* entered, and known never to be seen returning */
 };
 
 BPF_PERCPU_ARRAY(cells, struct cell, CELLS);
-BPF_PERCPU_ARRAY(probe_counters, struct probe_counters, PROBES);
+BPF_PERCPU_ARRAY(entries, u64, PROBES);
+BPF_PERCPU_ARRAY(returns, struct returns, PROBES);
 BPF_PERCPU_ARRAY(events, u64, EVENTS);
 
 #ifdef LABELLED
@@ -42,6 +43,12 @@ struct cell_key {
 BPF_TABLE("percpu_hash", struct cell_key, struct cell, labelled_cells, LABELLED_CELLS);
 BPF_ARRAY(zero_cell, struct cell, 1);
 #endif
+
+/*
+ * The compiler may check one register and index with another that it knows to be equal, and the
+ * verifier does not. After this it knows nothing of `index`, and checks what it uses.
+ */
+#define FORGET_ORIGIN(index) asm volatile("" : "+r"(index))
 
 static __always_inline void count_event(u32 event)
 {
@@ -55,7 +62,7 @@ static __always_inline void count_event(u32 event)
  * 1 to 133 are the errnos of user space, 512 to 530 the kernel's own, which a system call
  * tracepoint sees before they are turned into EINTR or a restart (ERESTARTSYS and its like).
  */
-static __always_inline u32 errno_slot(s64 ret)
+static __always_inline u64 errno_slot(s64 ret)
 {
 	u64 number = -ret;
 
@@ -68,16 +75,18 @@ static __always_inline u32 errno_slot(s64 ret)
 
 static __always_inline void add_call(struct cell *cell, u64 duration_ns, s64 ret, u64 bytes)
 {
-	u32 slot = slot_of(duration_ns);
+	u64 slot = slot_of(duration_ns);
 
 	cell->count++;
 	cell->sum_ns += duration_ns;
 	cell->bytes += bytes;
+	FORGET_ORIGIN(slot);
 	if (slot < SLOTS)
 		cell->slots[slot]++;
 	/* A pointer is never an error number; -4095 is the kernel's MAX_ERRNO. */
 	if (ret < 0 && ret >= -4095) {
 		slot = errno_slot(ret);
+		FORGET_ORIGIN(slot);
 		if (slot < ERRNO_SLOTS)
 			cell->errors[slot]++;
 	}

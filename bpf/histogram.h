@@ -27,10 +27,10 @@
 #define MANTISSA_6 0xd744fccad69d6af4ULL
 #define MANTISSA_7 0xeac0c6e7dd24392eULL
 
-static __always_inline u32 slot_of(u64 ns)
+/* 64 bits throughout: a narrower index is masked by shifts, and the verifier loses its bounds. */
+static __always_inline u64 slot_of(u64 ns)
 {
-	u64 units;
-	u32 exponent = 0, slot;
+	u64 units, exponent, slot;
 
 	if (ns >= SLOT_LIMIT_NS)
 		return SLOT_OVERFLOW;

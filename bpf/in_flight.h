@@ -37,7 +37,7 @@ static __always_inline struct call *call_of_thread(u32 tid)
 
 static __always_inline void count_abandoned(u32 probe)
 {
-	struct probe_counters *counters = probe_counters.lookup(&probe);
+	struct returns *counters = returns.lookup(&probe);
 
 	if (counters)
 		counters->abandoned++;

@@ -4,7 +4,7 @@
  * tracepoint to its exit tracepoint.
  *
  * Probes    syscalls:sys_enter_NAME -> enter_NAME, made for each system call of
- *           tracer/operations.py; syscalls:sys_exit_NAME -> on_exit, one for all;
+ *           tracer/operations.py; syscalls:sys_exit_NAME -> exit_KIND, by where its bytes stand;
  *           sched:sched_process_fork and sched_process_exit -> who is followed, who is gone
  * Maps      in aggregate.h, filter.h and in_flight.h
  * Overhead  docs/benchmarks.md
@@ -39,15 +39,15 @@ static __always_inline void start_call(struct call *call, u16 probe, u8 operatio
 				       struct socket_description *socket, u64 messages)
 {
 	u32 key = probe;
-	struct probe_counters *counters;
+	u64 *number;
 
 	if (!call) {
 		count_event(EVENT_START_MAP_FULL);
 		return;
 	}
-	counters = probe_counters.lookup(&key);
-	if (counters)
-		counters->entries++;
+	number = entries.lookup(&key);
+	if (number)
+		(*number)++;
 	if (call->start_ns) {
 		count_abandoned(call->probe);
 		count_event(EVENT_RETURN_NOT_SEEN);
@@ -62,7 +62,7 @@ static __always_inline void start_call(struct call *call, u16 probe, u8 operatio
 
 /* The bodies of the entry programs, one for each kind of subject (tracer/operations.py). */
 
-static __always_inline int enter_socket(struct sys_enter *ctx, u16 probe, u8 operation, u64 messages)
+static __always_inline int enter_with_socket(struct sys_enter *ctx, u16 probe, u8 operation, u64 messages)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct socket_description socket = {.transport = TRANSPORT_OTHER};
@@ -74,7 +74,7 @@ static __always_inline int enter_socket(struct sys_enter *ctx, u16 probe, u8 ope
 	return 0;
 }
 
-static __always_inline int enter_any_file(struct sys_enter *ctx, u16 probe, u8 operation)
+static __always_inline int enter_with_any_file(struct sys_enter *ctx, u16 probe, u8 operation)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct socket_description socket = {};
@@ -88,7 +88,7 @@ static __always_inline int enter_any_file(struct sys_enter *ctx, u16 probe, u8 o
 	return 0;
 }
 
-static __always_inline int enter_new_socket(struct sys_enter *ctx, u16 probe, u8 operation)
+static __always_inline int enter_with_new_socket(struct sys_enter *ctx, u16 probe, u8 operation)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct socket_description socket = {};
@@ -100,7 +100,7 @@ static __always_inline int enter_new_socket(struct sys_enter *ctx, u16 probe, u8
 	return 0;
 }
 
-static __always_inline int enter_no_socket(struct sys_enter *ctx, u16 probe, u8 operation)
+static __always_inline int enter_without_socket(struct sys_enter *ctx, u16 probe, u8 operation)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct socket_description socket = {.transport = TRANSPORT_OTHER};
@@ -146,34 +146,37 @@ static __always_inline struct cell *labelled_cell(u32 index, struct call *call, 
 }
 #endif
 
-/* sendmmsg and recvmmsg return a number of messages; the bytes of each are in its msg_len. */
-static __always_inline u64 bytes_of_messages(u64 messages, s64 number)
+/*
+ * sendmmsg and recvmmsg return a number of messages; the bytes of each are in its msg_len. The sum
+ * is kept in the map, since a register's would have other bounds after each round, and the verifier
+ * would follow every one of them to the end of the program.
+ */
+static __always_inline u64 bytes_of_messages(struct call *call, s64 number)
 {
-	u64 bytes = 0;
+	u64 messages = call->messages;
 	u32 length, i;
 
+	call->messages = 0;
 	for (i = 0; i < MESSAGES_MAX; i++) {
 		if (i >= number)
 			break;
 		length = 0;
 		/* struct mmsghdr is 64 bytes, and msg_len follows its 56 of struct msghdr. */
 		bpf_probe_read_user(&length, sizeof(length), (void *)(messages + i * 64ULL + 56));
-		bytes += length;
+		call->messages += length;
 	}
-	return bytes;
+	return call->messages;
 }
 
-static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns, u64 pid_tgid)
+static __always_inline void finish_call(struct call *call, s64 ret, u64 bytes, u64 now_ns,
+					u64 pid_tgid)
 {
 	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
-	struct probe_counters *counters = probe_counters.lookup(&probe);
+	struct returns *counters = returns.lookup(&probe);
 	struct cell *cell = 0;
-	u64 bytes = 0;
 
 	if (counters)
-		counters->returns++;
-	if (ret > 0 && probe_moves_bytes(probe))
-		bytes = call->messages ? bytes_of_messages(call->messages, ret) : ret;
+		counters->returned++;
 #ifdef LABELLED
 	cell = labelled_cell(index, call, pid_tgid);
 #endif
@@ -201,9 +204,9 @@ static __always_inline void return_without_entry(u64 pid_tgid)
 	count_event(EVENT_RETURN_WITHOUT_ENTRY);
 }
 
-int on_exit(struct sys_exit *ctx)
+/* The call that this thread returns from; null if it is not traced or was not seen entering. */
+static __always_inline struct call *returning_call(u64 pid_tgid)
 {
-	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
 	u32 tid = pid_tgid;
 	struct call *call;
 
@@ -212,10 +215,42 @@ int on_exit(struct sys_exit *ctx)
 		return 0;
 #endif
 	call = threads.lookup(&tid);
-	if (!call)
+	if (!call) {
 		return_without_entry(pid_tgid);
-	else if (call->start_ns)
-		finish_call(call, ctx->ret, now_ns, pid_tgid);
+		return 0;
+	}
+	return call->start_ns ? call : 0;
+}
+
+/* The exit programs, one for each place where the number of bytes stands (tracer/operations.py). */
+
+int exit_none(struct sys_exit *ctx)
+{
+	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
+	struct call *call = returning_call(pid_tgid);
+
+	if (call)
+		finish_call(call, ctx->ret, 0, now_ns, pid_tgid);
+	return 0;
+}
+
+int exit_returned(struct sys_exit *ctx)
+{
+	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
+	struct call *call = returning_call(pid_tgid);
+
+	if (call)
+		finish_call(call, ctx->ret, ctx->ret > 0 ? ctx->ret : 0, now_ns, pid_tgid);
+	return 0;
+}
+
+int exit_message_vector(struct sys_exit *ctx)
+{
+	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
+	struct call *call = returning_call(pid_tgid);
+
+	if (call)
+		finish_call(call, ctx->ret, bytes_of_messages(call, ctx->ret), now_ns, pid_tgid);
 	return 0;
 }
 

@@ -2,10 +2,11 @@
 
 import ctypes
 import functools
+import os
 
 from tracer.errors import UnsupportedError
 
-__all__ = ["libbpf"]
+__all__ = ["last_error", "libbpf", "object_info"]
 
 
 @functools.cache
@@ -33,3 +34,15 @@ def libbpf() -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def last_error() -> OSError:
+    """The failure that the last call of the library left in errno."""
+    return OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def object_info(descriptor: int, info: ctypes.Structure) -> None:
+    """Fill `info` (the head of struct bpf_map_info or bpf_prog_info); raises OSError."""
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    if libbpf().bpf_obj_get_info_by_fd(descriptor, ctypes.byref(info), ctypes.byref(size)) < 0:
+        raise last_error()

@@ -27,5 +27,11 @@ typedef u64 __be64;
 typedef u16 __sum16;
 typedef u32 __wsum;
 typedef _Bool bool;
+#define true 1
+#define false 0
 typedef unsigned long size_t;
 typedef unsigned long uintptr_t;
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif

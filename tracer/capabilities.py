@@ -1,0 +1,50 @@
+"""What this machine, its kernel and this user have of what the tracer needs; each with its mend."""
+
+import os
+from pathlib import Path
+
+from tracer.errors import PermissionRefused, UnsupportedError
+
+__all__ = ["has_capability", "require_basics", "tracefs_directory"]
+
+CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # the kernel's PROC_PID_INIT_INO
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process has the capability, by /proc/self/status."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> number & 1)
+    return False
+
+
+def tracefs_directory() -> Path:
+    """Where tracefs is mounted; raises UnsupportedError, with the mend, if it is not."""
+    for path in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
+        if (path / "events/syscalls").is_dir():
+            return path
+    raise UnsupportedError(
+        'cannot find tracefs in "/sys/kernel/tracing": not mounted; '
+        "mount -t tracefs tracefs /sys/kernel/tracing"
+    )
+
+
+def in_initial_pid_namespace() -> bool:
+    """Whether process ids here are those that the kernel side sees."""
+    return Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE
+
+
+def require_rights() -> None:
+    """Raise PermissionRefused unless this user may load and attach BPF programs."""
+    if has_capability(CAP_SYS_ADMIN) or (has_capability(CAP_BPF) and has_capability(CAP_PERFMON)):
+        return
+    raise PermissionRefused(
+        f"cannot trace as user {os.getuid()}: needs CAP_BPF and CAP_PERFMON; run as root"
+    )
+
+
+def require_basics() -> None:
+    """Raise the first reason why tracing cannot start here, if there is one."""
+    require_rights()
+    tracefs_directory()

@@ -1,0 +1,56 @@
+"""The cgroup2 hierarchy: where it is mounted, and the path of a cgroup of which the id is known."""
+
+import functools
+import os
+from pathlib import Path
+
+from tracer.errors import CallError, UnsupportedError
+
+__all__ = ["cgroup_directory", "cgroup_path"]
+
+
+@functools.cache
+def _mount_point() -> Path:
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount_point, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(mount_point)
+    raise UnsupportedError(
+        "cannot find cgroup2: it is not mounted; mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+    )
+
+
+def cgroup_directory(path: str) -> Path:
+    """The directory of a cgroup, given as such or relative to the root of cgroup2.
+
+    Raises CallError if there is none.
+    """
+    mount_point = _mount_point()
+    for candidate in (Path(path), mount_point / path.lstrip("/")):
+        if (candidate / "cgroup.procs").exists() and candidate.is_relative_to(mount_point):
+            return candidate
+    raise CallError(
+        f'cannot find the cgroup "{path}": no such directory below "{mount_point}"; '
+        "systemd-cgls lists what there is"
+    )
+
+
+def cgroup_path(number: int) -> str:
+    """The path below the root of the cgroup with this id (its directory's inode number).
+
+    A cgroup that is gone has only its number left.
+    """
+    found = _known(number)
+    return found if found is not None else str(number)
+
+
+_paths: dict[int, str] = {}
+
+
+def _known(number: int) -> str | None:
+    if number not in _paths:
+        root = _mount_point()
+        for directory, _, _ in os.walk(root):
+            path = "/" + str(Path(directory).relative_to(root)).lstrip(".")
+            _paths[Path(directory).stat().st_ino] = path
+    return _paths.get(number)

@@ -1,0 +1,217 @@
+"""The C text that bcc compiles: the files of bpf/, the macros they ask for, the generated parts.
+
+bcc rewrites map look-ups in its main text alone, not in included files; so the headers of ours
+are put in place here, with #line directives that keep messages pointing at the right file.
+"""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracer import histogram
+from tracer.btf import KernelTypes
+from tracer.config import Config
+from tracer.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
+from tracer.operations import OPERATIONS, TRANSPORTS, Bytes, Subject, SystemCall, system_calls
+
+__all__ = ["EVENTS", "Attachment", "Program", "bpf_directory", "operation_layer"]
+
+EVENTS = (
+    "start_map_full",
+    "aggregate_map_full",
+    "return_without_entry",
+    "return_not_seen",
+    "thread_added",
+    "thread_removed",
+)
+"""What the kernel side counts besides calls, in the order of its map `events`."""
+
+_FIELDS = (
+    ("task_struct", "files"),
+    ("task_struct", "signal"),
+    ("signal_struct", "live"),
+    ("files_struct", "fdt"),
+    ("fdtable", "fd"),
+    ("fdtable", "max_fds"),
+    ("file", "f_inode"),
+    ("file", "private_data"),
+    ("inode", "i_mode"),
+    ("socket", "sk"),
+    ("sock", "sk_protocol"),
+    ("sock_common", "skc_family"),
+    ("sock_common", "skc_num"),
+    ("sock_common", "skc_dport"),
+)
+
+_MACHINES = {"x86_64": "x86", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One function of the program at one tracepoint ("category:name").
+
+    `probe` names the pair of tracepoints in the metrics; `operation` is an index into OPERATIONS.
+    Neither is set for the tracepoints that follow processes.
+    """
+
+    function: str
+    tracepoint: str
+    probe: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """All that the loader needs: a text, and where its functions go, in the order of attaching."""
+
+    text: str
+    attachments: tuple[Attachment, ...]
+    probes: tuple[str, ...]
+
+
+def bpf_directory() -> Path:
+    """The folder bpf/: beside this package in a checkout, inside it when installed."""
+    inside = Path(__file__).with_name("bpf")
+    return inside if inside.is_dir() else Path(__file__).parent.with_name("bpf")
+
+
+def operation_layer(config: Config, tracefs: Path) -> Program:
+    """The program of the operation layer for this kernel and these settings."""
+    calls = [
+        (OPERATIONS.index(operation), call)
+        for operation, call in system_calls()
+        if (tracefs / f"events/syscalls/sys_enter_{call.name}").is_dir()
+    ]
+    macros = _macros(config, tracefs) | {"PROBES": len(calls)}
+    functions = [
+        _entry_function(probe, operation, call) for probe, (operation, call) in enumerate(calls)
+    ]
+    text = "\n".join(
+        [
+            *(f"#define {name} {value}" for name, value in macros.items()),
+            f"enum event {{ {', '.join(f'EVENT_{name.upper()}' for name in EVENTS)} }};",
+            _expand(bpf_directory() / "operations.bpf.c"),
+            *functions,
+            "",
+        ]
+    )
+    return Program(
+        text,
+        _attachments(config, [call for _, call in calls]),
+        tuple(call.name for _, call in calls),
+    )
+
+
+def _attachments(config: Config, calls: list[SystemCall]) -> tuple[Attachment, ...]:
+    """Processes first, then returns, then entries: what entered is then always seen returning."""
+    return (
+        *([Attachment("on_fork", "sched:sched_process_fork")] * config.filter.follow_forks),
+        Attachment("on_exec", "sched:sched_process_exec"),
+        Attachment("on_thread_end", "sched:sched_process_exit"),
+        *(
+            Attachment(f"exit_{call.bytes.value}", f"syscalls:sys_exit_{call.name}", call.name)
+            for call in calls
+        ),
+        *(
+            Attachment(f"enter_{call.name}", f"syscalls:sys_enter_{call.name}", call.name)
+            for call in calls
+        ),
+    )
+
+
+def _entry_function(probe: int, operation: int, call: SystemCall) -> str:
+    body = {
+        Subject.SOCKET: "enter_with_socket(ctx, {}, {}, {})",
+        Subject.ANY_FILE: "enter_with_any_file(ctx, {}, {})",
+        Subject.NEW_SOCKET: "enter_with_new_socket(ctx, {}, {})",
+        Subject.NO_SOCKET: "enter_without_socket(ctx, {}, {})",
+    }[call.subject]
+    messages = "ctx->args[1]" if call.bytes is Bytes.MESSAGE_VECTOR else "0"
+    return (
+        f"int enter_{call.name}(struct sys_enter *ctx)\n"
+        f"{{\n\treturn {body.format(probe, operation, messages)};\n}}"
+    )
+
+
+def _macros(config: Config, tracefs: Path) -> dict[str, object]:
+    macros: dict[str, object] = {
+        "TRANSPORTS": len(TRANSPORTS),
+        "CELLS": len(OPERATIONS) * len(TRANSPORTS),
+        "EVENTS": len(EVENTS),
+        "ERRNO_SLOTS": ERRNO_SLOTS,
+        "ERRNO_KERNEL_FIRST_SLOT": KERNEL_FIRST_SLOT,
+        "SLOTS": histogram.SLOTS,
+        "SLOT_OVERFLOW": histogram.OVERFLOW,
+        "SLOT_MIN_EXPONENT": f"({histogram.MIN_EXPONENT})",
+        "THREADS": config.threads,
+        "TRACER_TGID": config.tracer_pid,
+        "FORK_CHILD_PID": _field_offset(tracefs, "sched_process_fork", "child_pid"),
+        "EXEC_PID": _field_offset(tracefs, "sched_process_exec", "pid"),
+        "EXEC_OLD_PID": _field_offset(tracefs, "sched_process_exec", "old_pid"),
+    }
+    with KernelTypes() as types:
+        for struct, field in _FIELDS:
+            macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
+    return macros | _filter_macros(config) | _label_macros(config)
+
+
+def _filter_macros(config: Config) -> dict[str, object]:
+    chosen = config.filter
+    macros: dict[str, object] = {}
+    if chosen.pids:
+        pid_max = int(Path("/proc/sys/kernel/pid_max").read_text())
+        macros |= {"FILTER_PIDS": 1, "FOLLOWED_WORDS": pid_max // 64 + 1}
+    if chosen.follow_forks:
+        macros["FOLLOW_FORKS"] = 1
+    if chosen.comms:
+        tests = " || ".join(_comm_test(comm) for comm in chosen.comms)
+        macros |= {"FILTER_COMMS": 1, "COMM_MATCHES(first, last)": tests}
+    if chosen.cgroup:
+        macros["FILTER_CGROUP"] = 1
+    return macros
+
+
+def _comm_test(comm: str) -> str:
+    padded = comm.encode()[:15].ljust(16, b"\0")
+    first, last = (int.from_bytes(half, "little") for half in (padded[:8], padded[8:]))
+    return f"((first) == {first:#x}ULL && (last) == {last:#x}ULL)"
+
+
+def _label_macros(config: Config) -> dict[str, object]:
+    if config.label is None:
+        return {}
+    return {
+        "LABELLED": 1,
+        f"LABEL_{config.label.upper()}": 1,
+        "LABELLED_CELLS": config.label_cells,
+    }
+
+
+def _field_offset(tracefs: Path, tracepoint: str, field: str) -> int:
+    """The offset of a field in a tracepoint's record, as its format file has it."""
+    for line in (tracefs / f"events/sched/{tracepoint}/format").read_text().splitlines():
+        declaration, _, rest = line.strip().partition(";")
+        if declaration.startswith("field:") and declaration.split()[-1] == field:
+            return int(rest.split("offset:")[1].split(";")[0])
+    raise LookupError(f'no field "{field}" in the format of sched:{tracepoint}')
+
+
+def _expand(path: Path, seen: set[Path] | None = None) -> str:
+    """The file's text with the headers of ours in place of their #include lines, each once."""
+    seen = set() if seen is None else seen
+    seen.add(path)
+    lines = [f'#line 1 "{path.name}"']
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.startswith('#include "'):
+            header = path.with_name(line.split('"')[1])
+            if header not in seen:
+                lines += [_expand(header, seen), f'#line {number + 1} "{path.name}"']
+        elif line != "#pragma once":
+            lines.append(line)
+        else:
+            lines.append("")
+    return "\n".join(lines)
+
+
+def architecture() -> str:
+    """The kernel's name of this machine's architecture."""
+    return _MACHINES.get(platform.machine(), platform.machine())
