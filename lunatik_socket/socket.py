@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import Sequence
+from errno import EINPROGRESS
 from os import O_NONBLOCK
 from sys import byteorder
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from . import message
 from .address import Address, endpoint, shown
 from .adopt import adopt
 from .data import Data, to_bytes
-from .errors import named
+from .errors import named, raised_by_handler
 from .flags import flags_value
 from .options import family_number, find_option, linger_pair, option_value, type_number
 
@@ -134,12 +135,15 @@ class Socket(_Base):
     def accept(self, flags: int | str = 0) -> Self:
         """Return the socket of the next connection; with flag `D` fail with EAGAIN if none waits.
 
-        The listener stays blocking under `D`, by two ioctl(2) around the call, unless
-        `setblocking(False)` was called before: then, and without the flag, it is one accept4(2).
+        accept4(2) has no such flag: `D` puts the listener into non-blocking mode for this one call,
+        by two ioctl(2), unless it is in that mode anyway.
         """
-        wait = not flags or not flags_value(flags) & _DO_NOT_WAIT
         try:
-            descriptor, peer = _accept(self) if wait else self._without_waiting(_accept)
+            if flags and flags_value(flags) & _DO_NOT_WAIT:
+                with _NonBlocking(self):
+                    descriptor, peer = _accept(self)
+            else:
+                descriptor, peer = _accept(self)
         except OSError as error:
             raise self._failed("accept on", error) from None
         child = adopt(self, descriptor)
@@ -149,18 +153,21 @@ class Socket(_Base):
         return child
 
     def connect(self, ip: str | int, port: int, flags: int | str = 0) -> None:  # type: ignore[override]
-        """Connect to `ip` and `port`; with flag `D` do not wait (EINPROGRESS), as with `accept`."""
+        """Connect to `ip` and `port`; with flag `D` fail with EINPROGRESS instead of waiting.
+
+        Then `Poll` tells by "can be written" when it is done, and `getsockopt("s", "e")` how it
+        ended. `D` costs what it costs in `accept`.
+        """
         address = endpoint(ip, port)
-        wait = not flags or not flags_value(flags) & _DO_NOT_WAIT
         try:
-            if wait:
-                _connect(self, address)
+            if flags and flags_value(flags) & _DO_NOT_WAIT:
+                with _NonBlocking(self):
+                    _connect(self, address)
             else:
-                self._without_waiting(_connect, address)
-        except BlockingIOError as error:
-            self._peer = address
-            raise named(error, "connect to", shown(address)) from None
+                _connect(self, address)
         except OSError as error:
+            if error.errno == EINPROGRESS:
+                self._peer = address
             raise named(error, "connect to", shown(address)) from None
         self._peer = address
 
@@ -210,12 +217,16 @@ class Socket(_Base):
         `data` is bytes-like, a list of integers (each modulo 256), or a `Data`.
         """
         try:
-            return _send(self, data, flags | _NOSIGNAL)  # type: ignore[operator]
+            if not flags:
+                return _send(self, data, _NOSIGNAL)
+            if type(flags) is int and flags > 0:
+                return _send(self, data, flags | _NOSIGNAL)
         except OSError as error:
             raise self._failed("send to", error) from None
-        except (TypeError, OverflowError):
-            pass
-        return self._send_checked(sendable(data), flags_value(flags))
+        except (TypeError, OverflowError) as error:
+            if raised_by_handler(error):
+                raise
+        return self._send_checked(sendable(data), flags_value(flags or 0))
 
     def _send_checked(self, data: Buffer, flags: int) -> int:
         try:
@@ -251,31 +262,32 @@ class Socket(_Base):
         writable bytes-like object or a `Data`, which is then `data`.
         """
         try:
-            if flags and (type(flags) is not int or flags & _TRUNC):
-                return self._recv_checked(target, flags_value(flags))
             if type(target) is int:
-                data = _recv(self, target, flags)
-                size = len(data)
-            else:
-                data = target
-                size = _recv_into(self, target, 0, flags)
+                if not flags:
+                    data = _recv(self, target)
+                    if data or target:
+                        return data, len(data)
+            elif flags == 0 or (type(flags) is int and flags > 0):
+                memory = target._memory if type(target) is Data else target
+                size = _recv_into(self, memory, 0, flags)
+                if size or memoryview(memory).nbytes:
+                    return target, size
         except OSError as error:
             raise self._failed("recv from", error) from None
-        except (TypeError, ValueError, OverflowError, BufferError):
-            return self._recv_checked(target, flags_value(flags))
-        if size or target:
-            return data, size
-        # Python makes no system call for nothing to receive, so it is not too late to refuse it.
-        raise nothing_to_receive(target)
+        except (TypeError, ValueError, OverflowError, BufferError) as error:
+            if raised_by_handler(error):
+                raise
+        # Refused before any system call, as is a receive of nothing; or a rarer form of the call.
+        return self._recv_checked(target, flags_value(flags or 0))
 
     def _recv_checked(self, target: Any, flags: int) -> tuple[Any, int]:
-        # Into zeroed memory of our own for a number of bytes: with MSG_TRUNC the kernel may tell
-        # more bytes than it writes, and Python's recv would show what was in memory before.
-        if isinstance(target, int):
-            target = bytearray(message.positive_length("size", target))
-            size = self._recv_into(target, flags)
-            return bytes(target[:size]), size
-        return target, self._recv_into(writable(target), flags)
+        if not isinstance(target, int):
+            return target, self._recv_into(writable(target), flags)
+        # Into zeroed memory of our own: with MSG_TRUNC the kernel may tell more bytes than it
+        # writes, and Python's recv would show what was in memory before.
+        memory = bytearray(message.positive_length("size", target))
+        size = self._recv_into(memory, flags)
+        return bytes(memory[:size]), size
 
     def _recv_into(self, buffer: Any, flags: int) -> int:
         try:
@@ -331,23 +343,30 @@ class Socket(_Base):
 
     # ------------------------------------------------------------------ behind the calls
 
-    def _without_waiting(self, call: Any, *arguments: Any) -> Any:
-        # accept4(2) and connect(2) have no such flag: only the descriptor's own mode tells them.
-        timeout = self.gettimeout()
-        if timeout == 0:
-            return call(self, *arguments)
-        self.setblocking(False)
-        try:
-            return call(self, *arguments)
-        finally:
-            self.settimeout(timeout)
-
     def _failed(self, action: str, error: OSError) -> OSError:
         return named(error, action, self._shown())
 
     def _shown(self) -> str:
         address = self._peer or self._local
         return shown(address) if address else f"descriptor {self.fileno()}"
+
+
+class _NonBlocking:
+    """Puts a socket into non-blocking mode, and back into the mode it had."""
+
+    __slots__ = ("_socket", "_timeout")
+
+    def __init__(self, sock: Socket) -> None:
+        self._socket = sock
+        self._timeout = sock.gettimeout()
+
+    def __enter__(self) -> None:
+        if self._timeout != 0:
+            self._socket.setblocking(False)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timeout != 0:
+            self._socket.settimeout(self._timeout)
 
 
 def _pack_linger(pair: tuple[int, int]) -> bytes:
@@ -384,11 +403,5 @@ def writable(buffer: Any) -> memoryview:
         expected = "a writable bytes-like object or a Data"
         raise TypeError(f"buffer must be {expected}, not {type(buffer).__name__}")
     if not len(view):
-        raise nothing_to_receive(buffer)
+        raise ValueError("buffer can not be empty")
     return view
-
-
-def nothing_to_receive(target: Any) -> ValueError:
-    """Return the error of a receive of no bytes at all."""
-    what = "size must be positive, not 0" if isinstance(target, int) else "buffer can not be empty"
-    return ValueError(what)
