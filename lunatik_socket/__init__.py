@@ -1,16 +1,17 @@
 """The documented socket API of Lunatik, for Python: 16 operations, each one system call.
 
-    from lunatik_socket import new, poll
+from lunatik_socket import new, poll
 
-    server = new("inet", "tcp")
-    server.bind("127.0.0.1", 8080)
-    server.listen(16)
-    client = server.accept()
-    data, size = client.recv(1024)
+server = new("inet", "tcp")
+server.bind("127.0.0.1", 8080)
+server.listen(16)
+client = server.accept()
+data, size = client.recv(1024)
 """
 
 from .adopt import EXTRA_SYSTEM_CALLS
-from .data import Data, Layout, layout
+from .data import Data
+from .fields import Layout, layout
 from .options import level, optname
 from .poll import Poll, poll
 from .socket import Socket, new

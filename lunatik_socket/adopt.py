@@ -1,7 +1,7 @@
 """Making a socket object of an accepted descriptor without asking the kernel about it.
 
-`_socket.socket(fileno=…)` always calls getsockname(2), to see that the descriptor is a socket. After
-accept(2) that is known, so each accept would show up as two operations. CPython offers no way
+`_socket.socket(fileno=…)` always calls getsockname(2), to see that the descriptor is a socket.
+After accept(2) that is known, so each accept would show up as two operations. CPython offers no way
 around, but a socket object is a plain C struct:
 
     PyObject_HEAD; int fd, family, type, proto; void *errorhandler; int64_t timeout; …

@@ -2,112 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-__all__ = ["Data", "Field", "Layout", "layout", "to_bytes"]
+from .fields import Layout, layout, read, write
 
-_WIDEST_BITS = 64
-
-_ENDIANS = {
-    "big": "big",
-    "be": "big",
-    "net": "big",
-    "little": "little",
-    "le": "little",
-    "host": sys.byteorder,
-}
-
-
-class Field(NamedTuple):
-    """One field of a layout.
-
-    `offset` and `length` are in bits for a number, in bytes for a string.
-    """
-
-    offset: int
-    length: int
-    is_string: bool
-    endian: str
-
-
-Layout: TypeAlias = Mapping[str, Field]
-"""Fields by name, as `layout` returns them."""
-
-
-def layout(fields: Mapping[str, Any]) -> Layout:
-    """Return the layout that `fields` describes.
-
-    Each is `(offset, length [, type] [, endian])` or a mapping with these names. `type` is
-    `"number"` (default) or `"string"`, `endian` is `"big"` (default), `"net"`, `"little"` or
-    `"host"`; both may be shortened, and the third of a tuple may be either.
-    """
-    if not isinstance(fields, Mapping):
-        raise TypeError(f"layout must be a mapping of fields, not {type(fields).__name__}")
-    return {_field_name(name): _field(name, what) for name, what in fields.items()}
-
-
-def _field_name(name: object) -> str:
-    if isinstance(name, str):
-        return name
-    raise TypeError(f"the name of a field must be a string, not {name!r}")
-
-
-def _field(name: str, what: Any) -> Field:
-    if isinstance(what, Field):
-        return what
-    if isinstance(what, Mapping):
-        unknown = set(what) - {"offset", "length", "type", "endian"}
-        if unknown:
-            raise ValueError(f'field "{name}" has unknown keys {sorted(map(str, unknown))}')
-        parts = [what.get("offset"), what.get("length")]
-        kind, endian = what.get("type"), what.get("endian")
-    elif isinstance(what, Sequence) and not isinstance(what, str | bytes):
-        if not 2 <= len(what) <= 4:
-            raise ValueError(f'field "{name}" must be (offset, length [, type] [, endian])')
-        parts = list(what[:2])
-        kind, endian = _kind_and_endian(*what[2:])
-    else:
-        raise TypeError(f'field "{name}" must be a tuple or a mapping, not {type(what).__name__}')
-    offset = _whole(name, "offset", parts[0], 0)
-    length = _whole(name, "length", parts[1], 1)
-    return Field(offset, length, _is_string(name, kind), _endian(name, endian))
-
-
-def _kind_and_endian(third: Any = None, fourth: Any = None) -> tuple[Any, Any]:
-    is_endian = fourth is None and isinstance(third, str) and _full_endian(third) is not None
-    return (None, third) if is_endian else (third, fourth)
-
-
-def _whole(name: str, key: str, value: object, lowest: int) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f'{key} of field "{name}" must be an integer, not {type(value).__name__}')
-    if value < lowest:
-        raise ValueError(f'{key} of field "{name}" must be at least {lowest}, not {value}')
-    return value
-
-
-def _is_string(name: str, kind: object) -> bool:
-    if kind is None:
-        return False
-    if isinstance(kind, str) and kind and ("number".startswith(kind) or "string".startswith(kind)):
-        return "string".startswith(kind)
-    raise ValueError(f'type of field "{name}" must be "number" or "string", not {kind!r}')
-
-
-def _full_endian(short: str) -> str | None:
-    return next((order for word, order in _ENDIANS.items() if short and word.startswith(short)), None)
-
-
-def _endian(name: str, endian: object) -> str:
-    if endian is None:
-        return "big"
-    full = _full_endian(endian) if isinstance(endian, str) else None
-    if full is None:
-        words = '"big", "net", "little" or "host"'
-        raise ValueError(f'endian of field "{name}" must be {words}, not {endian!r}')
-    return full
+__all__ = ["Data", "to_bytes"]
 
 
 def to_bytes(values: Iterable[object], what: str = "data") -> bytes:
@@ -154,7 +54,7 @@ class Data:
         return self
 
     def segment(self, offset: int = 0, length: int | None = None) -> Data:
-        """Return a new object on the same memory, from byte `offset`, `length` bytes long or to the end.
+        """Return a new object on the same memory: `length` bytes of it, or all, from byte `offset`.
 
         It keeps the memory alive; what is written through one is seen through the other.
         """
@@ -196,15 +96,12 @@ class Data:
         if name.startswith("__"):
             raise AttributeError(name)
         field = self._layout.get(name)
-        if field is None:
-            return None
-        return _read_string(self._memory, field) if field.is_string else _read(self._memory, field)
+        return None if field is None else read(self._memory, field)
 
     def __setattr__(self, name: str, value: Any) -> None:
         field = self._layout.get(name)
-        if field is None:
-            return
-        (_write_string if field.is_string else _write)(self._memory, field, name, value)
+        if field is not None:
+            write(self._memory, field, name, value)
 
     def __repr__(self) -> str:
         return f"<lunatik_socket.Data of {len(self)} bytes>"
@@ -238,70 +135,3 @@ def _index(index: object, size: int) -> int:
     if -size <= index < size:
         return index
     raise IndexError(f"index {index} is outside of {size} bytes")
-
-
-def _octets(memory: memoryview, field: Field) -> slice | None:
-    # The bytes that hold a number, or None where there is no such number.
-    end = field.offset + field.length
-    if field.length > _WIDEST_BITS or end > 8 * len(memory):
-        return None
-    return slice(field.offset // 8, (end + 7) // 8)
-
-
-def _read(memory: memoryview, field: Field) -> int | None:
-    where = _octets(memory, field)
-    if where is None:
-        return None
-    unused_bits = -(field.offset + field.length) % 8
-    bits = int.from_bytes(memory[where], "big") >> unused_bits
-    return _in_order(bits & ((1 << field.length) - 1), field)
-
-
-def _write(memory: memoryview, field: Field, name: str, value: object) -> None:
-    if not isinstance(value, int):
-        raise TypeError(f'field "{name}" must be an integer, not {type(value).__name__}')
-    where = _octets(memory, field)
-    if where is None:
-        return
-    mask = (1 << field.length) - 1
-    unused_bits = -(field.offset + field.length) % 8
-    around = int.from_bytes(memory[where], "big") & ~(mask << unused_bits)
-    bits = _from_order(value & mask, field) << unused_bits
-    memory[where] = (around | bits).to_bytes(where.stop - where.start, "big")
-
-
-# Little endian means that a field's first eight bits are the least significant ones of the number,
-# the next eight follow, and what is left over (a field need not be whole octets) is the most
-# significant.
-
-
-def _in_order(bits: int, field: Field) -> int:
-    if field.endian == "big":
-        return bits
-    whole, rest = divmod(field.length, 8)
-    low = (bits >> rest).to_bytes(whole, "big")
-    return int.from_bytes(low, "little") | (bits & ((1 << rest) - 1)) << (8 * whole)
-
-
-def _from_order(value: int, field: Field) -> int:
-    if field.endian == "big":
-        return value
-    whole, rest = divmod(field.length, 8)
-    low = (value & ((1 << (8 * whole)) - 1)).to_bytes(whole, "little")
-    return int.from_bytes(low, "big") << rest | value >> (8 * whole)
-
-
-def _read_string(memory: memoryview, field: Field) -> bytes | None:
-    end = field.offset + field.length
-    return memory[field.offset : end].tobytes() if end <= len(memory) else None
-
-
-def _write_string(memory: memoryview, field: Field, name: str, value: object) -> None:
-    try:
-        text = memoryview(value).cast("B")  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f'field "{name}" must be bytes, not {type(value).__name__}') from None
-    if field.offset + field.length > len(memory):
-        return
-    text = text[: field.length]
-    memory[field.offset : field.offset + len(text)] = text

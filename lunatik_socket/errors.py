@@ -22,8 +22,8 @@ _MENDS = {
 def named(error: OSError, action: str, where: str) -> OSError:
     """Return `error` again with a message that names `action` and its object `where`.
 
-    Only if the system call raised it: a signal handler's own error passes unchanged, and so does one
-    without errno, such as the TimeoutError of Python's settimeout().
+    Only if the system call raised it: a signal handler's own error passes unchanged, and so does
+    one without errno, such as the TimeoutError of Python's settimeout().
     """
     code = error.errno
     if code is None or raised_by_handler(error):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import Sequence
+from struct import Struct
 from types import MappingProxyType
 from typing import NamedTuple
 
 __all__ = [
     "FAMILIES",
+    "LINGER_BYTES",
     "TYPES",
     "Option",
     "family_number",
     "find_option",
     "level",
-    "linger_pair",
-    "optname",
     "option_value",
+    "optname",
+    "pack_linger",
     "type_number",
+    "unpack_linger",
 ]
 
 FAMILIES = {"inet": _socket.AF_INET, "i": _socket.AF_INET}
@@ -106,7 +109,7 @@ optname = MappingProxyType(
 
 
 def find_option(level_name: object, option_name: object) -> Option:
-    """Return the numbers of an option; an unknown level, or a name not of that level, is an error."""
+    """Return the numbers of an option; an unknown level or a name not of it is an error."""
     if not isinstance(level_name, str) or level_name not in _LEVELS:
         raise ValueError(f"invalid level name {level_name!r}: must be one of {' '.join(_LEVELS)}")
     known = _OPTIONS.get(level_name, {})
@@ -126,8 +129,18 @@ def option_value(value: object) -> int:
     raise ValueError(f"val out of range: {value} (must fit 32 bits, signed)")
 
 
-def linger_pair(value: object) -> tuple[int, int]:
-    """Return SO_LINGER's two integers: on or off, and seconds."""
+_LINGER = Struct("@2i")
+LINGER_BYTES = _LINGER.size
+
+
+def pack_linger(value: object) -> bytes:
+    """Return SO_LINGER's two integers, on or off and seconds, as setsockopt(2) takes them."""
     if isinstance(value, Sequence) and len(value) == 2:
-        return option_value(value[0]), option_value(value[1])
+        return _LINGER.pack(option_value(value[0]), option_value(value[1]))
     raise TypeError(f'val of option "l" must be (on, seconds), not {value!r}')
+
+
+def unpack_linger(value: bytes) -> tuple[int, int]:
+    """Return `(on, seconds)` of what getsockopt(2) gave for SO_LINGER."""
+    on, seconds = _LINGER.unpack(value)
+    return on, seconds

@@ -10,15 +10,13 @@ import errno
 import select
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from .errors import named
 from .socket import Socket
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
 
 __all__ = ["Poll", "poll"]
 
@@ -92,7 +90,8 @@ class Poll:
     def add(self, sock: Socket, events: str = "r") -> int:
         """Take `sock` in, to wait until it can be read (`"r"`), written (`"w"`) or either (`"rw"`).
 
-        Returns its index, which may be that of a member removed before. An addition for servers. One epoll_ctl(2).
+        Returns its index, which may be that of a member removed before. An addition for servers.
+        One epoll_ctl(2).
         """
         _check(sock)
         mask = _mask(events)

@@ -9,32 +9,41 @@ the usual forms cost one Python frame more than Python's own, and the rarer ones
 from __future__ import annotations
 
 import _socket
+import contextlib
 from collections.abc import Sequence
 from errno import EINPROGRESS
 from os import O_NONBLOCK
-from sys import byteorder
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from . import message
 from .address import Address, endpoint, shown
 from .adopt import adopt
-from .data import Data, to_bytes
+from .buffers import filled, sendable, writable
+from .data import Data
 from .errors import named, raised_by_handler
 from .flags import flags_value
-from .options import family_number, find_option, linger_pair, option_value, type_number
+from .options import (
+    LINGER_BYTES,
+    family_number,
+    find_option,
+    option_value,
+    pack_linger,
+    type_number,
+    unpack_linger,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
     from weakref import ref
 
-    from typing_extensions import Buffer, Self
-
     from .poll import Poll
 
 __all__ = ["Socket", "new"]
 
+Memory = TypeVar("Memory")
+
 _Base = _socket.socket
-_accept = _Base._accept
+_accept = _Base._accept  # type: ignore[attr-defined]
 _bind = _Base.bind
 _close = _Base.close
 _connect = _Base.connect
@@ -55,10 +64,9 @@ _NOSIGNAL = _socket.MSG_NOSIGNAL
 _TRUNC = _socket.MSG_TRUNC
 _DO_NOT_WAIT = _socket.MSG_DONTWAIT | O_NONBLOCK
 _SHUTDOWN = {"r": _socket.SHUT_RD, "w": _socket.SHUT_WR, "rw": _socket.SHUT_RDWR}
-_LINGER_BYTES = 8
 
 
-def new(family: str = "inet", type: str = "tcp") -> Socket:  # noqa: A002 - the documented name
+def new(family: str = "inet", type: str = "tcp") -> Socket:
     """Return a new socket.
 
     `family` is `"inet"` or `"i"`; `type` is `"tcp"`, `"t"`, `"udp"` or `"u"`. Another name is a
@@ -82,7 +90,7 @@ class Socket(_Base):
     _local: Address | None
     _polls: list[ref[Poll]] | None
 
-    def __init__(self, family: str = "inet", type: str = "tcp") -> None:  # noqa: A002
+    def __init__(self, family: str = "inet", type: str = "tcp") -> None:
         self._peer = self._local = self._polls = None
         try:
             super().__init__(family_number(family), type_number(type))
@@ -92,10 +100,8 @@ class Socket(_Base):
             self.setblocking(True)  # the documented calls block, whatever the process's default
 
     def __del__(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             _close(self)
-        except OSError:
-            pass
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +129,7 @@ class Socket(_Base):
             raise named(error, "bind to", shown(address)) from None
         self._local = address
 
-    def listen(self, backlog: int) -> None:
+    def listen(self, backlog: int) -> None:  # type: ignore[override]
         """Wait for connections; up to `backlog` of them (positive) queue until accepted."""
         if message.positive_length("backlog", backlog) > 0x7FFFFFFF:
             raise ValueError(f"backlog must be below 2^31, not {backlog}")
@@ -177,6 +183,7 @@ class Socket(_Base):
             address: Address = _getsockname(self)
         except OSError as error:
             raise self._failed("get the local name of", error) from None
+        self._local = address
         return address
 
     def getpeername(self) -> Address:
@@ -185,6 +192,7 @@ class Socket(_Base):
             address: Address = _getpeername(self)
         except OSError as error:
             raise self._failed("get the peer's name of", error) from None
+        self._peer = address
         return address
 
     def shutdown(self, how: Literal["r", "w", "rw"] = "w") -> None:  # type: ignore[override]
@@ -211,7 +219,7 @@ class Socket(_Base):
 
     # ------------------------------------------------------------------ sending
 
-    def send(self, data: Any, flags: int | str = 0) -> int:  # type: ignore[override]
+    def send(self, data: Any, flags: int | str = 0) -> int:
         """Send `data` to the peer and return how many bytes were taken.
 
         `data` is bytes-like, a list of integers (each modulo 256), or a `Data`.
@@ -223,12 +231,12 @@ class Socket(_Base):
                 return _send(self, data, flags | _NOSIGNAL)
         except OSError as error:
             raise self._failed("send to", error) from None
-        except (TypeError, OverflowError) as error:
+        except (TypeError, OverflowError, BufferError) as error:
             if raised_by_handler(error):
                 raise
         return self._send_checked(sendable(data), flags_value(flags or 0))
 
-    def _send_checked(self, data: Buffer, flags: int) -> int:
+    def _send_checked(self, data: bytes | memoryview, flags: int) -> int:
         try:
             return _send(self, data, flags | _NOSIGNAL)
         except OSError as error:
@@ -255,7 +263,13 @@ class Socket(_Base):
 
     # ------------------------------------------------------------------ receiving
 
-    def recv(self, target: Any, flags: int | str = 0) -> tuple[Any, int]:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def recv(self, target: int, flags: int | str = 0) -> tuple[bytes, int]: ...
+
+    @overload
+    def recv(self, target: Memory, flags: int | str = 0) -> tuple[Memory, int]: ...
+
+    def recv(self, target: Any, flags: int | str = 0) -> tuple[Any, int]:
         """Receive and return `(data, size)`; a stream at its end gives size 0.
 
         `target` is how many bytes at most (`data` is then `bytes`), or a buffer to receive into: a
@@ -283,11 +297,16 @@ class Socket(_Base):
     def _recv_checked(self, target: Any, flags: int) -> tuple[Any, int]:
         if not isinstance(target, int):
             return target, self._recv_into(writable(target), flags)
-        # Into zeroed memory of our own: with MSG_TRUNC the kernel may tell more bytes than it
-        # writes, and Python's recv would show what was in memory before.
-        memory = bytearray(message.positive_length("size", target))
-        size = self._recv_into(memory, flags)
-        return bytes(memory[:size]), size
+        length = message.positive_length("size", target)
+        if flags & _TRUNC:
+            memory = memoryview(bytearray(length))
+            size = self._recv_into(memory, flags)
+            return filled(memory, size), size
+        try:
+            data = _recv(self, length, flags)
+        except OSError as error:
+            raise self._failed("recv from", error) from None
+        return data, len(data)
 
     def _recv_into(self, buffer: Any, flags: int) -> int:
         try:
@@ -307,18 +326,28 @@ class Socket(_Base):
         message.checked(msghdr)
         if isinstance(buffer, int | str):
             buffer, flags = None, buffer
-        number = flags_value(flags)
-        if buffer is None:
-            memory: Any = bytearray(message.length_wanted(msghdr))
-        else:
-            memory = writable(buffer)
+        number = flags_value(flags) if flags else 0
+        if buffer is not None or number & _TRUNC:
+            return self._recvmsg_into(msghdr, buffer, number)
+        length = message.length_wanted(msghdr)
         try:
-            size, _, got_flags, source = _recvmsg_into(self, [memory], 0, number)
+            data, _, got_flags, source = _recvmsg(self, length, 0, number)
         except OSError as error:
             raise self._failed("recvmsg from", error) from None
-        data = bytes(memory[:size]) if buffer is None else buffer
+        message.describe(msghdr, length, got_flags, source or self._peer)
+        return data, len(data), msghdr
+
+    def _recvmsg_into(
+        self, msghdr: message.MsgHdr, buffer: Any, flags: int
+    ) -> tuple[Any, int, message.MsgHdr]:
+        given = buffer is not None
+        memory = writable(buffer if given else bytearray(message.length_wanted(msghdr)))
+        try:
+            size, _, got_flags, source = _recvmsg_into(self, (memory,), 0, flags)
+        except OSError as error:
+            raise self._failed("recvmsg from", error) from None
         message.describe(msghdr, len(memory), got_flags, source or self._peer)
-        return data, size, msghdr
+        return buffer if given else filled(memory, size), size, msghdr
 
     # ------------------------------------------------------------------ options
 
@@ -327,7 +356,7 @@ class Socket(_Base):
         option = find_option(level, optname)
         try:
             if option.is_linger:
-                return _unpack_linger(_getsockopt(self, option.level, option.number, _LINGER_BYTES))
+                return unpack_linger(_getsockopt(self, option.level, option.number, LINGER_BYTES))
             return _getsockopt(self, option.level, option.number)
         except OSError as error:
             raise self._failed(f'get option "{optname}" of', error) from None
@@ -335,7 +364,7 @@ class Socket(_Base):
     def setsockopt(self, level: str, optname: str, val: int | Sequence[int]) -> None:  # type: ignore[override]
         """Set the option to `val`, an integer; for `l` (SO_LINGER) two, `(on, seconds)`."""
         option = find_option(level, optname)
-        value = _pack_linger(linger_pair(val)) if option.is_linger else option_value(val)
+        value = pack_linger(val) if option.is_linger else option_value(val)
         try:
             _setsockopt(self, option.level, option.number, value)
         except OSError as error:
@@ -367,41 +396,3 @@ class _NonBlocking:
     def __exit__(self, *_: object) -> None:
         if self._timeout != 0:
             self._socket.settimeout(self._timeout)
-
-
-def _pack_linger(pair: tuple[int, int]) -> bytes:
-    return b"".join(number.to_bytes(4, byteorder, signed=True) for number in pair)
-
-
-def _unpack_linger(value: bytes) -> tuple[int, int]:
-    on, seconds = (
-        int.from_bytes(value[at : at + 4], byteorder, signed=True) for at in (0, 4)
-    )
-    return on, seconds
-
-
-def sendable(data: Any) -> Buffer:
-    """Return what the C methods can send of `data`, without a copy of its bytes if it has any."""
-    if isinstance(data, Data):
-        return data._memory
-    if isinstance(data, list | tuple):
-        return to_bytes(data)
-    try:
-        return memoryview(data)
-    except TypeError:
-        expected = "bytes-like, a list of integers or a Data"
-        raise TypeError(f"data must be {expected}, not {type(data).__name__}") from None
-
-
-def writable(buffer: Any) -> memoryview:
-    """Return the memory of `buffer` to receive into."""
-    try:
-        view = buffer._memory if isinstance(buffer, Data) else memoryview(buffer).cast("B")
-    except TypeError:
-        view = None
-    if view is None or view.readonly:
-        expected = "a writable bytes-like object or a Data"
-        raise TypeError(f"buffer must be {expected}, not {type(buffer).__name__}")
-    if not len(view):
-        raise ValueError("buffer can not be empty")
-    return view
