@@ -5,7 +5,13 @@ from pathlib import Path
 
 from tracer.errors import PermissionRefused, UnsupportedError
 
-__all__ = ["has_capability", "require_basics", "tracefs_directory"]
+__all__ = [
+    "has_capability",
+    "in_initial_pid_namespace",
+    "require_basics",
+    "require_rights",
+    "tracefs_directory",
+]
 
 CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # the kernel's PROC_PID_INIT_INO

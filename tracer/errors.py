@@ -8,7 +8,14 @@
     └── CallError            the call itself was wrong (no such process, no such cgroup); status 2
 """
 
-__all__ = ["CallError", "PermissionRefused", "ProgramError", "TracerError", "UnsupportedError"]
+__all__ = [
+    "ERRORS_BY_NAME",
+    "CallError",
+    "PermissionRefused",
+    "ProgramError",
+    "TracerError",
+    "UnsupportedError",
+]
 
 
 class TracerError(Exception):
@@ -37,3 +44,10 @@ class CallError(TracerError):
     """The arguments name something that is not there."""
 
     exit_status = 2
+
+
+ERRORS_BY_NAME: dict[str, type[TracerError]] = {
+    kind.__name__: kind
+    for kind in (TracerError, UnsupportedError, PermissionRefused, ProgramError, CallError)
+}
+"""How an error comes over from the loader's process."""

@@ -5,50 +5,43 @@ is needed; what must stay (maps, programs, the perf events that hold the probes)
 over a Unix socket as SCM_RIGHTS. When the parent dies, however it dies, the kernel closes those
 descriptors, and every probe is gone.
 
-The one module that imports bcc. The protocol: the parent sends its Config as one JSON message;
-the answer is one JSON message, `{"error": kind, "message": …}` or a description of what follows,
-and then the descriptors, in chunks, in the order the description names them.
+The one module that imports bcc. The protocol, in packets: the parent sends its Config as JSON; the
+answer is JSON, `{"error": kind, "message": …}` or a description of what follows, and then come the
+descriptors in the order the description names them.
 """
 
 import json
 import os
 import socket
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tracer.config import Config
-from tracer.errors import TracerError, UnsupportedError
-from tracer.program import Program, bpf_directory, operation_layer
+from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError
+from tracer.program import Attachment, Program, bpf_directory, operation_layer
 
-__all__ = ["DESCRIPTORS_PER_MESSAGE", "main"]
+__all__ = ["main"]
 
-DESCRIPTORS_PER_MESSAGE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
-_MAP_NAMES = ("cells", "entries", "returns", "events", "threads")
+_DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
+_REQUEST_BYTES = 1 << 20
 
 
 def main(descriptor: int) -> None:
     """Serve the one request on the Unix socket of this number, then return."""
     with socket.socket(fileno=descriptor) as parent:
-        request = json.loads(parent.recv(1 << 20))
+        request = json.loads(parent.recv(_REQUEST_BYTES))
         try:
-            description, descriptors = _load(Config.from_json(request["config"]), request)
+            description, descriptors = _load(
+                Config.from_json(request["config"]), Path(request["tracefs"])
+            )
         except TracerError as error:
-            _answer(parent, {"error": type(error).__name__, "message": str(error)})
-            return
-        _answer(parent, description)
-        for chunk in _chunks(descriptors, DESCRIPTORS_PER_MESSAGE):
-            socket.send_fds(parent, [b"."], chunk)
-
-
-def _answer(parent: socket.socket, message: dict[str, Any]) -> None:
-    parent.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+            description = {"error": type(error).__name__, "message": str(error)}
+            descriptors = []
+        parent.send(json.dumps(description).encode())
+        for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
+            socket.send_fds(parent, [b"."], descriptors[start : start + _DESCRIPTORS_AT_ONCE])
+    # Without the interpreter's tidying up: bcc would detach at exit, and only its copies matter less.
+    os._exit(0)
 
 
 def _import_bcc() -> Any:
@@ -69,41 +62,50 @@ def _import_bcc() -> Any:
     return bcc
 
 
-def _load(config: Config, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+def _load(config: Config, tracefs: Path) -> tuple[dict[str, Any], list[int]]:
     bcc = _import_bcc()
-    program = operation_layer(config, Path(request["tracefs"]))
+    program = operation_layer(config, tracefs)
     bpf = _compile(bcc, program)
-    failures = [failure for item in program.attachments if (failure := _attach(bpf, item))]
-    maps = [*_MAP_NAMES]
-    maps += ["labelled_cells"] * (config.label is not None)
-    maps += ["followed"] * bool(config.filter.pids)
-    maps += ["cgroups"] * bool(config.filter.cgroup)
+    failures: dict[str, str] = {}
+    for item in program.attachments:
+        if (failure := _attach(bpf, item)) is not None:
+            failures[item.probe or item.tracepoint] = failure
+    if not bpf.tracepoint_fds:
+        raise ProgramError(
+            "cannot attach any probe: " + next(iter(failures.values())) + "; see doctor"
+        )
     programs = {name.decode(): function.fd for name, function in bpf.funcs.items()}
+    descriptors = [
+        *(bpf[name].map_fd for name in program.maps),
+        *programs.values(),
+        *bpf.tracepoint_fds.values(),
+    ]
     description = {
-        "maps": maps,
+        "maps": program.maps,
         "programs": list(programs),
-        "probes": list(program.probes),
+        "probes": program.probes,
         "failures": failures,
-        "attached": len(bpf.tracepoint_fds),
+        "descriptors": len(descriptors),
     }
-    tables = [bpf[name].map_fd for name in maps]
-    return description, [*tables, *programs.values(), *bpf.tracepoint_fds.values()]
+    return description, descriptors
 
 
 def _compile(bcc: Any, program: Program) -> Any:
     try:
         return bcc.BPF(text=program.text)
     except Exception as error:  # bcc raises nothing finer
-        raise TracerError(f"cannot compile the BPF programs: {error}") from error
+        raise ProgramError(f"cannot compile the BPF programs: {error}; please report this") from error
 
 
-def _attach(bpf: Any, item: Any) -> dict[str, str] | None:
+def _attach(bpf: Any, item: Attachment) -> str | None:
+    """None, or why it could not be done."""
     try:
         bpf.attach_tracepoint(tp=item.tracepoint, fn_name=item.function)
     except Exception as error:  # bcc raises nothing finer
-        return {"tracepoint": item.tracepoint, "probe": item.probe, "message": str(error)}
+        if "super-user" in str(error):
+            raise PermissionRefused(
+                "cannot load BPF programs: the kernel refuses (EPERM); needs CAP_BPF and "
+                "CAP_PERFMON: run as root, and see whether kernel lockdown is on"
+            ) from error
+        return str(error)
     return None
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -4,7 +4,6 @@ bcc rewrites map look-ups in its main text alone, not in included files; so the 
 are put in place here, with #line directives that keep messages pointing at the right file.
 """
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +13,24 @@ from tracer.config import Config
 from tracer.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
 from tracer.operations import OPERATIONS, TRANSPORTS, Bytes, Subject, SystemCall, system_calls
 
-__all__ = ["EVENTS", "Attachment", "Program", "bpf_directory", "operation_layer"]
+__all__ = [
+    "EVENTS",
+    "LOST_REASONS",
+    "Attachment",
+    "Program",
+    "bpf_directory",
+    "operation_layer",
+]
 
-EVENTS = (
+LOST_REASONS = (
     "start_map_full",
     "aggregate_map_full",
     "return_without_entry",
     "return_not_seen",
-    "thread_added",
-    "thread_removed",
 )
+"""Why a call may be missing from the counts."""
+
+EVENTS = (*LOST_REASONS, "thread_added", "thread_removed")
 """What the kernel side counts besides calls, in the order of its map `events`."""
 
 _FIELDS = (
@@ -42,8 +49,6 @@ _FIELDS = (
     ("sock_common", "skc_num"),
     ("sock_common", "skc_dport"),
 )
-
-_MACHINES = {"x86_64": "x86", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Program:
     text: str
     attachments: tuple[Attachment, ...]
     probes: tuple[str, ...]
+    maps: tuple[str, ...]
 
 
 def bpf_directory() -> Path:
@@ -98,6 +104,21 @@ def operation_layer(config: Config, tracefs: Path) -> Program:
         text,
         _attachments(config, [call for _, call in calls]),
         tuple(call.name for _, call in calls),
+        _maps(config),
+    )
+
+
+def _maps(config: Config) -> tuple[str, ...]:
+    """Those that the tracer reads or writes, as the settings have them compiled in."""
+    return (
+        "cells",
+        "entries",
+        "returns",
+        "events",
+        "threads",
+        *(["labelled_cells"] * (config.label is not None)),
+        *(["followed"] * bool(config.filter.pids)),
+        *(["cgroups"] * (config.filter.cgroup is not None)),
     )
 
 
@@ -211,7 +232,3 @@ def _expand(path: Path, seen: set[Path] | None = None) -> str:
             lines.append("")
     return "\n".join(lines)
 
-
-def architecture() -> str:
-    """The kernel's name of this machine's architecture."""
-    return _MACHINES.get(platform.machine(), platform.machine())

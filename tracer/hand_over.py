@@ -1,0 +1,130 @@
+"""The parent's side of the loader: run it, take over what it loaded."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tracer.capabilities import tracefs_directory
+from tracer.config import Config
+from tracer.errors import ERRORS_BY_NAME, ProgramError, TracerError
+from tracer.maps import Map
+
+__all__ = ["Loaded", "load"]
+
+_TIMEOUT_SECONDS = 180  # a compilation takes a second, under emulation a minute
+_DESCRIPTORS_AT_ONCE = 253  # the kernel's SCM_MAX_FD
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[2]); "
+    "from tracer import loader; loader.main(int(sys.argv[1]))"
+)
+_SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+@dataclass
+class Loaded:
+    """What the loader left to us: it all goes when `close` is called or this process ends.
+
+    `probes` are the names of the pairs of tracepoints by their number in the maps; `failures` says
+    why one could not be attached.
+    """
+
+    maps: dict[str, Map]
+    programs: dict[str, int]
+    probes: tuple[str, ...]
+    failures: dict[str, str]
+    descriptors: list[int] = field(repr=False)
+
+    def close(self) -> None:
+        """Close every descriptor, the probes' first, so that the kernel removes it all."""
+        for descriptor in reversed(self.descriptors):
+            os.close(descriptor)
+        self.descriptors = []
+
+
+def load(config: Config) -> Loaded:
+    """Have the program for `config` compiled, loaded and attached; raises TracerError."""
+    request = {"config": config.to_json(), "tracefs": str(tracefs_directory())}
+    # The log is a file, not a pipe: a compiler with much to say must not wait for a reader.
+    with tempfile.TemporaryFile() as log:
+        ours, child = _start_loader(log)
+        with ours:
+            try:
+                ours.send(json.dumps(request).encode())
+                description, descriptors = _receive(ours)
+            except (OSError, ValueError) as error:
+                raise ProgramError(
+                    "cannot load the BPF programs: the loader ended without an answer "
+                    f"({error or type(error).__name__}); its output: {_read(log) or 'none'}",
+                    _read(log),
+                ) from error
+            finally:
+                child.kill()
+                child.wait()
+        if "error" in description:
+            raise _as_exception(description, _read(log))
+    return _assemble(description, descriptors)
+
+
+def _start_loader(log: IO[bytes]) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        child = subprocess.Popen(
+            [_interpreter(), "-c", _START, str(theirs.fileno()), str(Path(__file__).parent.parent)],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    ours.settimeout(_TIMEOUT_SECONDS)
+    return ours, child
+
+
+def _interpreter() -> str:
+    """bcc is a module of the distribution's own Python; ours may be another, without it."""
+    if importlib.util.find_spec("bcc") or not os.access(_SYSTEM_PYTHON, os.X_OK):
+        return sys.executable
+    return _SYSTEM_PYTHON
+
+
+def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """The description, and the descriptors it announces."""
+    description = json.loads(ours.recv(1 << 20))
+    descriptors: list[int] = []
+    while len(descriptors) < description.get("descriptors", 0):
+        message, more, _, _ = socket.recv_fds(ours, 1, _DESCRIPTORS_AT_ONCE)
+        if not message:
+            raise ConnectionError("it ended before it had handed over everything")
+        for descriptor in more:
+            os.set_inheritable(descriptor, False)
+        descriptors += more
+    return description, descriptors
+
+
+def _read(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode(errors="replace").strip()
+
+
+def _as_exception(description: dict[str, Any], log: str) -> TracerError:
+    kind = ERRORS_BY_NAME[description["error"]]
+    if kind is ProgramError:
+        return ProgramError(description["message"], log)
+    return kind(description["message"])
+
+
+def _assemble(description: dict[str, Any], descriptors: list[int]) -> Loaded:
+    remaining = iter(descriptors)
+    return Loaded(
+        maps={name: Map(next(remaining)) for name in description["maps"]},
+        programs={name: next(remaining) for name in description["programs"]},
+        probes=tuple(description["probes"]),
+        failures=description["failures"],
+        descriptors=descriptors,
+    )
