@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""One thread for many sockets: wait, call the handler of each that is ready, keep time, be woken.
+
+Why one loop and no thread a client: measured, see docs/servers.md.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import cast
+
+from lunatik_socket import Poll, Socket
+
+from .tally import Tally, counted_poll, counted_socket
+
+__all__ = ["DO_NOT_WAIT", "Handler", "Loop", "Member"]
+
+# Called with what the socket can do now: (can_read, can_write). An error sets both.
+Handler = Callable[[bool, bool], None]
+
+DO_NOT_WAIT = 0x40  # MSG_DONTWAIT: the flag as a number spares looking its letter up in each call
+_EVENTS_AT_ONCE = 256
+
+
+class Member(Socket):
+    """A socket with its place in the loop: its handler, and the events it waits for."""
+
+    __slots__ = ("events", "handler")
+
+    handler: Handler | None
+    events: str  # as in `Poll.add`; "" outside the poll
+
+    @property
+    def peer(self) -> str:
+        """The other side, as known from accept or connect, for messages: `"127.0.0.1:1080"`."""
+        return f"{self._peer[0]}:{self._peer[1]}" if self._peer else "nobody"
+
+
+class Loop:
+    """Sockets and their handlers, run by the thread that calls `run`.
+
+    `on_tick` is called every `tick_seconds` while `is_ticking()` says so; a loop with nothing to
+    time sleeps until a socket is ready. `tally`, if given, counts the documented calls.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_tick: Callable[[], None],
+        is_ticking: Callable[[], bool],
+        tick_seconds: float,
+        tally: Tally | None = None,
+    ) -> None:
+        self.now = monotonic()  # read once a round: a handler's clock
+        self._on_tick = on_tick
+        self._is_ticking = is_ticking
+        self._tick_seconds = tick_seconds
+        self._next_tick = self.now + tick_seconds
+        self._running = True
+        self._posted: deque[Callable[[], None]] = deque()
+        self._socket_class = counted_socket(Member, tally) if tally else Member
+        self._poll = counted_poll(tally)() if tally else Poll()
+        self._waker = _Waker(counted=tally is not None)
+        self.watch(self._waker.sock, "r", self._waker.on_ready)
+
+    @property
+    def waker_tally(self) -> Tally:
+        """The calls made to wake the loop: by any thread, hence apart from the loop's own."""
+        return self._waker.tally
+
+    def new(self, type: str = "tcp") -> Member:
+        """Make a socket for `watch`."""
+        sock = self._socket_class("inet", type)
+        sock.handler, sock.events = None, ""
+        return sock
+
+    def accept(self, listener: Member) -> Member:
+        """Accept a connection for `watch`; raises as `accept` does, EAGAIN included."""
+        sock = listener.accept()
+        sock.handler, sock.events = None, ""
+        return sock
+
+    def watch(self, sock: Member, events: str, handler: Handler) -> None:
+        """Call `handler` when `sock` is ready for `events`: `"r"`, `"w"` or `"rw"`."""
+        sock.handler = handler
+        self.want(sock, events)
+
+    def want(self, sock: Member, events: str) -> None:
+        """Wait for other `events` of `sock`, `""` for none; no system call if that is no change."""
+        if events == sock.events:
+            return
+        if not events:
+            # Out of the poll, not in it for nothing: a hang-up is reported whatever one waits for,
+            # and would be again and again while nobody may read what came before it.
+            self._poll.remove(sock)
+        elif sock.events:
+            self._poll.modify(sock, events)
+        else:
+            self._poll.add(sock, events)
+        sock.events = events
+
+    def drop(self, sock: Member) -> None:
+        """Close `sock` and forget it. Events of it that were fetched already are not delivered."""
+        sock.handler = None
+        sock.close()
+        if sock.events:
+            self._poll.remove(sock)
+            sock.events = ""
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Let the loop call `call` soon. For other threads and for signal handlers."""
+        self._posted.append(call)
+        self._waker.wake()
+
+    def finish(self) -> None:
+        """Let `run` return after this round."""
+        self._running = False
+
+    def run(self) -> None:
+        """Serve until `finish`."""
+        while self._running:
+            ready = self._poll.wait(self._patience_ms(), _EVENTS_AT_ONCE)
+            self.now = monotonic()
+            for sock, can_read, can_write in cast("list[tuple[Member, bool, bool]]", ready):
+                if sock.handler is not None:  # else dropped by another handler of this round
+                    sock.handler(can_read, can_write)
+            while self._posted:
+                self._posted.popleft()()
+            if self.now >= self._next_tick:
+                self._next_tick = self.now + self._tick_seconds
+                self._on_tick()
+
+    def close(self) -> None:
+        """Release what the loop itself holds; its members are their owners'."""
+        self.drop(self._waker.sock)
+        self._poll.close()
+
+    def _patience_ms(self) -> float | None:
+        if self._posted or not self._running:
+            return 0
+        if not self._is_ticking():
+            return None
+        # Rounded up by epoll itself: a wait never ends just before its tick.
+        return max(0.0, self._next_tick - self.now) * 1000
+
+
+class _Waker:
+    """A datagram socket connected to itself: what any thread sends, the loop finds ready.
+
+    Connected, it takes datagrams from no one else. One is enough however many want the loop.
+    """
+
+    def __init__(self, *, counted: bool) -> None:
+        self.tally = Tally()
+        kind = counted_socket(Member, self.tally) if counted else Member
+        self.sock = kind("inet", "udp")
+        self.sock.handler, self.sock.events = None, ""
+        self.sock.bind("127.0.0.1", 0)
+        self.sock.connect(*self.sock.getsockname())
+        self._is_sent = False
+        # Re-entrant: a signal handler may call stop() while this thread is inside wake().
+        self._lock = threading.RLock()
+
+    def wake(self) -> None:
+        with self._lock:
+            if not self._is_sent and self.sock.fileno() >= 0:
+                self._is_sent = True
+                self.sock.send(b"\0", DO_NOT_WAIT)
+
+    def on_ready(self, _can_read: bool, _can_write: bool) -> None:
+        self.sock.recv(1, DO_NOT_WAIT)
+        # Before the posted calls are made: one posted from now on sends again.
+        self._is_sent = False

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""A SOCKSv4 request and its reply, as bytes. No socket in sight.
+
+    request   4 | command | port (2) | address (4) | user id … 0 [| host name … 0]
+    reply     0 |   90/91 | port (2) | address (4)
+
+The host name belongs to the extension 4a: it follows when the address is 0.0.0.x with x not zero.
+Sources: "SOCKS: A protocol for TCP proxy across firewalls" (Ying-Da Lee) and "SOCKS 4A: A Simple
+Extension to SOCKS 4 Protocol" (the same), as shipped with OpenSSH and curl.
+"""
+
+from dataclasses import dataclass
+from socket import inet_ntoa
+from struct import Struct
+
+__all__ = [
+    "CONNECT",
+    "GRANTED",
+    "MAX_REQUEST_BYTES",
+    "REFUSED",
+    "MalformedRequestError",
+    "Request",
+    "parse_request",
+    "reply",
+]
+
+CONNECT = 1
+BIND = 2
+GRANTED = 90
+REFUSED = 91
+# 92 and 93 tell of identd, which nobody runs any more: never sent.
+
+# A host name has 255 bytes at most (RFC 1035); a user id of more is no user's.
+MAX_TEXT_BYTES = 255
+_HEAD = Struct("!BBH4s")
+MAX_REQUEST_BYTES = _HEAD.size + 2 * (MAX_TEXT_BYTES + 1)
+
+
+class MalformedRequestError(ValueError):
+    """What came is no SOCKSv4 request, whatever may follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `name` is set for 4a alone, and `address` then says nothing."""
+
+    command: int
+    address: str
+    port: int
+    user: str
+    name: str | None = None
+
+    @property
+    def destination(self) -> str:
+        """The destination as a log line shows it."""
+        return f"{self.name or self.address}:{self.port}"
+
+
+def parse_request(received: bytes | bytearray) -> tuple[Request, int] | None:
+    """Read a request from the start of `received`.
+
+    Returns the request and the number of bytes it took (what follows is the client's first data),
+    or None while more is to come. Raises MalformedRequestError as soon as no more can mend it.
+    """
+    if received and received[0] != 4:
+        raise MalformedRequestError(f"protocol version {received[0]}, expected 4")
+    if len(received) > 1 and received[1] not in {CONNECT, BIND}:
+        raise MalformedRequestError(f"command {received[1]}, expected 1 (CONNECT) or 2 (BIND)")
+    user_end = _end_of_text(received, _HEAD.size, "user id")
+    if user_end is None:
+        return None
+    _, command, port, packed = _HEAD.unpack_from(received)
+    user = _printable(received[_HEAD.size : user_end])
+    if packed[:3] != b"\0\0\0" or packed[3] == 0:
+        return Request(command, inet_ntoa(packed), port, user), user_end + 1
+    name_end = _end_of_text(received, user_end + 1, "host name")
+    if name_end is None:
+        return None
+    name = _host_name(bytes(received[user_end + 1 : name_end]))
+    return Request(command, inet_ntoa(packed), port, user, name), name_end + 1
+
+
+def reply(code: int, address: bytes = b"\0\0\0\0", port: int = 0) -> bytes:
+    """Make the 8 bytes that answer a request; `code` is GRANTED or REFUSED."""
+    return _HEAD.pack(0, code, port, address)
+
+
+def _end_of_text(received: bytes | bytearray, start: int, what: str) -> int | None:
+    end = received.find(0, start, start + MAX_TEXT_BYTES + 1)
+    if end >= 0:
+        return end
+    if len(received) > start + MAX_TEXT_BYTES:
+        raise MalformedRequestError(f"{what} longer than {MAX_TEXT_BYTES} bytes")
+    return None
+
+
+def _host_name(text: bytes) -> str:
+    # Only bytes that may stand in a host name reach the resolver and the log.
+    if not text or not all(33 <= byte < 127 for byte in text):
+        raise MalformedRequestError(
+            f'host name "{_printable(text)}" is empty or not printable ASCII'
+        )
+    return text.decode("ascii")
+
+
+def _printable(text: bytes | bytearray) -> str:
+    # A log line is one line, whatever a client calls itself.
+    return "".join(chr(b) if 32 <= b < 127 and b != 92 else f"\\x{b:02x}" for b in text)

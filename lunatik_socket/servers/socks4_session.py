@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: MIT
+"""One client of the SOCKSv4 proxy, from its request to the end of both directions.
+
+request → [resolve] → connect → relay → end
+    └────────┴──────────┴→ refused: reply 91, then wait briefly for the client to go
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from socket import inet_aton, inet_ntoa
+
+from .flow import Buffers, Flow
+from .loop import DO_NOT_WAIT, Loop, Member
+from .resolver import Lookup, Resolver
+from .socks4_config import Socks4Config
+from .socks4_request import (
+    CONNECT,
+    GRANTED,
+    MAX_REQUEST_BYTES,
+    REFUSED,
+    MalformedRequestError,
+    Request,
+    parse_request,
+    reply,
+)
+
+__all__ = ["Counters", "Session", "Shared"]
+
+# How long a refused client may take to read its reply before the connection is closed under it.
+_REFUSAL_SECONDS = 1.0
+_ANY_ADDRESS = "0.0.0.0"
+_GRANTED = reply(GRANTED)
+_REFUSED = reply(REFUSED)
+# What to wait for, by (to be read, to be written).
+_EVENTS = {(False, False): "", (True, False): "r", (False, True): "w", (True, True): "rw"}
+
+
+@dataclass(slots=True)
+class Counters:
+    """What sessions that are over, and steps of those that are not, add up to."""
+
+    connected: int = 0
+    refused: int = 0
+    timed_out: int = 0
+    broken: int = 0
+    bytes_to_target: int = 0
+    bytes_to_client: int = 0
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all sessions of a server have in common."""
+
+    config: Socks4Config
+    loop: Loop
+    buffers: Buffers
+    resolver: Resolver
+    counters: Counters
+    own_address: tuple[str, int]
+    on_end: Callable[["Session"], None]
+    log: logging.Logger
+
+
+class Session:
+    """A client's connection, and the one made for it. Every path ends in `_end`, once.
+
+    `deadline` is when the server is to call `time_out`, on the loop's clock.
+    """
+
+    __slots__ = (
+        *("_addresses", "_client", "_idle_seconds", "_lookup", "_loop", "_phase", "_received"),
+        *("_request", "_shared", "_target", "_to_client", "_to_target", "deadline"),
+    )
+
+    def __init__(self, shared: Shared, client: Member) -> None:
+        self._shared = shared
+        self._loop = shared.loop
+        self._client = client
+        self._target: Member | None = None
+        self._received = b""
+        self._request: Request | None = None
+        self._lookup: Lookup | None = None
+        self._addresses: list[str] = []  # still to be tried, the next one last
+        self._to_target: Flow | None = None
+        self._to_client: Flow | None = None
+        self._idle_seconds = shared.config.idle_timeout_seconds
+        self._phase = ""
+        self.deadline = 0.0
+
+    # ------------------------------------------------------------------ for the server
+
+    @property
+    def bytes_moved(self) -> tuple[int, int]:
+        """Bytes relayed so far, to the target and to the client."""
+        to_target, to_client = self._to_target, self._to_client
+        if to_target is None or to_client is None:
+            return 0, 0
+        return to_target.bytes, to_client.bytes
+
+    def begin(self) -> None:
+        """Read the request, which is mostly there already."""
+        self._enter("request", self._shared.config.request_timeout_seconds)
+        self._on_request(True, False)
+
+    def time_out(self) -> None:
+        """End what takes too long."""
+        if self._phase == "refused":
+            self._end()
+            return
+        self._shared.counters.timed_out += 1
+        if self._phase in {"name", "connection"}:
+            self._refuse(f"timed out: no {self._phase} in time")
+        else:
+            self._log(logging.WARNING, f"timed out: no {self._phase} in time")
+            self._reset()
+
+    def cut(self, cause: str) -> None:
+        """End at once, whatever goes on."""
+        self._log(logging.INFO, f"cut: {cause}")
+        self._reset()
+
+    # ------------------------------------------------------------------ request
+
+    def _on_request(self, _can_read: bool, _can_write: bool) -> None:
+        buffer = self._shared.buffers.free[:MAX_REQUEST_BYTES]
+        try:
+            _, size = self._client.recv(buffer, DO_NOT_WAIT)
+        except BlockingIOError:
+            self._loop.watch(self._client, "r", self._on_request)
+        except OSError as error:
+            self._break(error)
+        else:
+            self._received += buffer[:size]
+            if size:
+                self._read_request()
+            else:
+                self._break(f"left after {len(self._received)} bytes of a request")
+
+    def _read_request(self) -> None:
+        try:
+            parsed = parse_request(self._received)
+        except MalformedRequestError as error:
+            self._refuse(f"malformed request: {error}")
+            return
+        if parsed is None:
+            self._loop.watch(self._client, "r", self._on_request)
+            return
+        self._request, taken = parsed
+        # What came along is the stream's beginning, less than a request's length; no more is read
+        # until there is somewhere to send it.
+        self._received = self._received[taken:]
+        self._loop.want(self._client, "")
+        self._examine(self._request)
+
+    def _examine(self, request: Request) -> None:
+        allowed = self._shared.config.allowed_users
+        if request.command != CONNECT:
+            self._refuse("BIND is not offered")
+        elif allowed is not None and request.user not in allowed:
+            self._refuse("the user is not allowed")
+        elif request.port == 0:
+            self._refuse("port 0 is no destination")
+        elif request.name is not None and not _is_address(request.name):
+            self._resolve(request.name)
+        else:
+            self._addresses = [request.name or request.address]
+            self._enter("connection", self._shared.config.connect_timeout_seconds)
+            self._connect(request.port)
+
+    # ------------------------------------------------------------------ name
+
+    def _resolve(self, name: str) -> None:
+        self._enter("name", self._shared.config.connect_timeout_seconds)
+        self._lookup = self._shared.resolver.look_up(name, self._post_resolved)
+        if self._lookup is None:
+            self._refuse("too many names to look up")
+
+    def _post_resolved(self, lookup: Lookup) -> None:
+        # Called in the resolver's thread, where all but post is out of bounds.
+        self._loop.post(lambda: self._on_resolved(lookup))
+
+    def _on_resolved(self, lookup: Lookup) -> None:
+        if lookup.cancelled or self._request is None:
+            return
+        self._lookup = None
+        if lookup.error:
+            self._refuse(f"cannot resolve: {lookup.error}")
+            return
+        self._addresses = lookup.addresses[::-1]
+        # One time-out for the name and all its addresses: the client waits for them all.
+        self._phase = "connection"
+        self._connect(self._request.port)
+
+    # ------------------------------------------------------------------ connection
+
+    def _connect(self, port: int) -> None:
+        """Begin a connection to the next address."""
+        address = self._addresses.pop()
+        if address == _ANY_ADDRESS:
+            # To the kernel another word for 127.0.0.1, which no rule about addresses expects.
+            self._refuse("0.0.0.0 is no destination")
+            return
+        try:
+            target = self._target = self._loop.new()
+            target.setblocking(False)
+            target.setsockopt("t", "nd", 1)
+            _begin_connect(target, address, port)
+            if self._leads_here(target, address, port):
+                self._refuse("the destination is this proxy")
+            else:
+                self._loop.watch(target, "w", self._on_connected)
+        except OSError as error:
+            self._on_connect_failed(error)
+
+    def _leads_here(self, target: Member, address: str, port: int) -> bool:
+        own_ip, own_port = self._shared.own_address
+        if port != own_port:
+            return False
+        # Listening on all addresses, the proxy is reached by each of the machine's. To one of its
+        # own the kernel connects from that same address, which tells them from all others.
+        return address == (target.getsockname()[0] if own_ip == _ANY_ADDRESS else own_ip)
+
+    def _on_connected(self, can_read: bool, _can_write: bool) -> None:
+        assert self._target is not None
+        try:
+            if can_read:  # not waited for: so it is an error or a hang-up
+                code = self._target.getsockopt("s", "e") or errno.ECONNRESET
+                self._on_connect_failed(OSError(code, os.strerror(code)))
+            else:
+                self._grant(self._target)
+        except OSError as error:
+            self._break(error)
+
+    def _on_connect_failed(self, error: OSError) -> None:
+        assert self._request is not None
+        self._drop_target()
+        if self._addresses:
+            self._connect(self._request.port)
+        else:
+            self._refuse(f"cannot connect: {error.strerror}")
+
+    # ------------------------------------------------------------------ relay
+
+    def _grant(self, target: Member) -> None:
+        self._shared.counters.connected += 1
+        self._log(logging.INFO, "connected")
+        self._enter("traffic", self._idle_seconds)
+        self._to_target = Flow(self._client, target, self._shared.buffers)
+        self._to_client = Flow(target, self._client, self._shared.buffers)
+        # 8 bytes into the empty buffer of a new connection: it takes them all.
+        self._client.send(_GRANTED, DO_NOT_WAIT)
+        if self._received:
+            self._to_target.bytes = len(self._received)
+            self._to_target.hold(memoryview(self._received))
+            self._to_target.flush()
+        self._client.handler = self._on_client
+        target.handler = self._on_target
+        self._wait()
+
+    def _on_client(self, can_read: bool, can_write: bool) -> None:
+        self._relay(self._to_target, self._to_client, can_read, can_write)
+
+    def _on_target(self, can_read: bool, can_write: bool) -> None:
+        self._relay(self._to_client, self._to_target, can_read, can_write)
+
+    def _relay(
+        self, out_of: Flow | None, into: Flow | None, can_read: bool, can_write: bool
+    ) -> None:
+        assert out_of is not None
+        assert into is not None
+        self.deadline = self._loop.now + self._idle_seconds
+        try:
+            changed = can_write and into.flush()
+            if can_read and out_of.pump():
+                changed = True
+            if changed:
+                self._wait()
+        except OSError as error:
+            self._break(error)
+
+    def _wait(self) -> None:
+        """Wait for what the flows want now; with nothing left to want, this is the end."""
+        to_target, to_client = self._to_target, self._to_client
+        assert to_target is not None
+        assert to_client is not None
+        if to_target.ended and to_client.ended:
+            self._log(logging.INFO, "closed")
+            self._end()
+            return
+        want = self._loop.want
+        want(to_target.source, _EVENTS[to_target.wants_source, to_client.wants_sink])
+        want(to_target.sink, _EVENTS[to_client.wants_source, to_target.wants_sink])
+
+    # ------------------------------------------------------------------ the ends
+
+    def _refuse(self, cause: str) -> None:
+        self._shared.counters.refused += 1
+        self._log(logging.WARNING, f"refused: {cause}")
+        self._drop_target()
+        self._enter("refused", _REFUSAL_SECONDS)
+        try:
+            self._client.send(_REFUSED, DO_NOT_WAIT)
+            # Closed with unread bytes in it, the socket would reset the connection, and the client
+            # lose the reply: so the client closes first, or time does.
+            self._client.shutdown("w")
+            self._loop.watch(self._client, "r", self._on_refused)
+        except OSError:  # it did not wait for an answer
+            self._end()
+
+    def _on_refused(self, _can_read: bool, _can_write: bool) -> None:
+        try:
+            _, size = self._client.recv(self._shared.buffers.free, DO_NOT_WAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            size = 0
+        if not size:
+            self._end()
+
+    def _break(self, cause: OSError | str) -> None:
+        self._shared.counters.broken += 1
+        self._log(logging.INFO, f"broken off: {cause}")
+        self._reset()
+
+    def _reset(self) -> None:
+        # With no time to linger a close resets the connection. An orderly end would let a cut
+        # download pass for a whole one.
+        for sock in (self._client, self._target):
+            if sock is not None:
+                with suppress(OSError):
+                    sock.setsockopt("s", "l", (1, 0))
+        self._end()
+
+    def _end(self) -> None:
+        to_target, to_client = self.bytes_moved
+        self._shared.counters.bytes_to_target += to_target
+        self._shared.counters.bytes_to_client += to_client
+        for flow in (self._to_target, self._to_client):
+            if flow is not None:
+                flow.discard()
+        self._to_target = self._to_client = None
+        if self._lookup is not None:
+            self._lookup.cancel()
+        self._drop_target()
+        self._loop.drop(self._client)
+        self._shared.on_end(self)
+
+    # ------------------------------------------------------------------ small things
+
+    def _enter(self, phase: str, seconds: float) -> None:
+        self._phase = phase
+        self.deadline = self._loop.now + seconds
+
+    def _drop_target(self) -> None:
+        if self._target is not None:
+            self._loop.drop(self._target)
+            self._target = None
+
+    def _log(self, level: int, text: str) -> None:
+        log = self._shared.log
+        if log.isEnabledFor(level):
+            request = self._request
+            asked = f' user "{request.user}" to {request.destination}' if request else ""
+            log.log(level, "%s%s: %s", self._client.peer, asked, text)
+
+
+def _begin_connect(target: Member, address: str, port: int) -> None:
+    with suppress(BlockingIOError):  # EINPROGRESS: the ordinary way
+        target.connect(address, port)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return inet_ntoa(inet_aton(name)) == name
+    except OSError:
+        return False
