@@ -15,7 +15,7 @@ __all__ = ["BootError", "run"]
 # tables. The clock is the host's own TSC, which the guest cannot find out by itself. An oops, a
 # lost init or a hang ends the guest: -no-reboot turns the reboot into the end of QEMU.
 KERNEL_PARAMETERS = (
-    "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nokaslr no5lvl "
+    "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nokaslr "
     "tsc=reliable clocksource=tsc random.trust_cpu=on"
 )
 
@@ -93,7 +93,7 @@ def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
         # Dies with this process, however that dies.
         "setpriv", "--pdeathsig", "KILL", qemu,
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-        "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max",
+        "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem",
         "-smp", str(cpus), "-m", memory,
         "-kernel", str(kernel.image), "-initrd", str(results / "initramfs"),
         "-append", KERNEL_PARAMETERS,
