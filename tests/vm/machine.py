@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.vm import initramfs
+from tests.vm.command import PlaceError
 from tests.vm.kernels import Kernel
 
-__all__ = ["BootError", "run"]
+__all__ = ["run"]
 
 # What the emulation pays for most is switched off: the mitigations' detours, five-level page
 # tables. The clock is the host's own TSC, which the guest cannot find out by itself. An oops, a
@@ -21,7 +22,7 @@ KERNEL_PARAMETERS = (
 
 COMMAND = """\
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/root LANG=C.UTF-8 TERM=dumb
+export HOME=/root LANG=C.UTF-8 TERM=dumb PYTHONUNBUFFERED=1
 for port in /dev/vport*; do :; done
 {
 %s
@@ -30,10 +31,6 @@ echo $? >/run/results/status
 echo b >/proc/sysrq-trigger
 sleep 60
 """
-
-
-class BootError(Exception):
-    """The guest did not come up, or did not come to its end; the message has its last words."""
 
 
 def run(
@@ -49,7 +46,7 @@ def run(
     """Run *command* with the shell, as root, on *kernel*; returns its exit status.
 
     *results* is the one host directory that the guest writes to, as /run/results. Each line of
-    output goes to *on_line* as it comes. Raises BootError when the guest ends without a status,
+    output goes to *on_line* as it comes. Raises PlaceError when the guest ends without a status,
     by a panic or because *timeout* (seconds, for boot and command together) ran out.
     """
     status = results / "status"
@@ -57,10 +54,9 @@ def run(
     (results / "command").write_text(COMMAND % command)
     (results / "initramfs").write_bytes(initramfs.build(kernel))
     in_time = _attend(_qemu(kernel, results, memory, cpus), timeout, on_line)
-    if not in_time:
-        raise BootError(f"no end within {timeout:.0f} s; the console's last lines:\n{_tail(results)}")
-    if not status.exists():
-        raise BootError(f"the guest died; the console's last lines:\n{_tail(results)}")
+    if not (in_time and status.exists()):
+        why = "the guest died" if in_time else f"no end within {timeout:.0f} s"
+        raise PlaceError(f"{why}; the console's last lines:\n{_tail(results)}")
     return int(status.read_text())
 
 
@@ -71,7 +67,12 @@ def _attend(command: list[str], timeout: float, on_line: Callable[[str], None]) 
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace",
     ) as process:  # fmt: skip
-        watch = threading.Timer(timeout, lambda: (late.set(), process.kill()))
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        watch = threading.Timer(timeout, end)
         watch.start()
         try:
             assert process.stdout is not None
@@ -88,7 +89,7 @@ def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
     # KVM is left alone even where /dev/kvm is: under nested virtualisation it may hang.
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
-        raise BootError('cannot find "qemu-system-x86_64": install qemu-system-x86')
+        raise PlaceError('cannot find "qemu-system-x86_64": install qemu-system-x86')
     return [
         # Dies with this process, however that dies.
         "setpriv", "--pdeathsig", "KILL", qemu,

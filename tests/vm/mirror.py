@@ -43,8 +43,14 @@ def cache_directory() -> Path:
 def find_mirror() -> Mirror:
     """Read the mirror from the machine's own apt configuration, with or without its lists."""
     listing = _run(
-        ["apt-get", "indextargets", "--no-release-info", "--format", INDEX_FORMAT,
-         "Created-By: Packages"]
+        [
+            "apt-get",
+            "indextargets",
+            "--no-release-info",
+            "--format",
+            INDEX_FORMAT,
+            "Created-By: Packages",
+        ]
     )
     return choose_mirror(line.split() for line in listing.splitlines())
 
@@ -118,10 +124,13 @@ def _run(command: list[str], cwd: Path | None = None, **environment: str) -> str
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=True,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise MirrorError(f'cannot run "{command[0]}": not here; run this ring on Debian') from error
+        raise MirrorError(
+            f'cannot run "{command[0]}": not here; run this ring on Debian'
+        ) from error
     except subprocess.TimeoutExpired as error:
-        raise MirrorError(f'cannot run "{command[0]}": no end within 600 s; is the mirror there?') \
-            from error
+        raise MirrorError(
+            f'cannot run "{command[0]}": no end within 600 s; is the mirror there?'
+        ) from error
     except subprocess.CalledProcessError as error:
         raise MirrorError(f'cannot run "{" ".join(command)}": {error.stderr.strip()}') from error
     return done.stdout

@@ -1,0 +1,128 @@
+"""The command line and the course of a ring: the same for kernels and for userlands."""
+
+import argparse
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm import results
+from tests.vm.mirror import MirrorError
+from tests.vm.results import Result
+
+__all__ = ["PROJECT", "Place", "PlaceError", "main", "pytest_command"]
+
+PROJECT = Path(__file__).resolve().parents[2]
+EXIT_BAD = 1
+
+
+class PlaceError(Exception):
+    """The place where the tests should run did not come up or did not come to its end."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one run takes place: *facts* for the table, *run* gives pytest's exit status.
+
+    *run* takes pytest's arguments, the directory for results, a time limit in seconds, and what
+    to do with a line of output.
+    """
+
+    facts: dict[str, str]
+    run: Callable[[Sequence[str], Path, float, Callable[[str], None]], int]
+
+
+def main(
+    kind: str,
+    description: str,
+    names: Sequence[str],
+    prepare: Callable[[str, bool], Place],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run pytest in the places asked for, one after the other; returns the exit status.
+
+    *kind* heads the table, *names* are the places known, and *prepare* makes one of them ready
+    (anew when its second argument is true).
+    """
+    own, pytest_arguments = split(sys.argv[1:] if arguments is None else arguments)
+    options = _options(kind, description, names, own)
+    outcome = []
+    for name in options.names or names:
+        directory = options.results / name
+        outcome.append(_one(name, directory, prepare, pytest_arguments, options))
+    print(f"\n{results.table(kind, outcome)}\n", *results.explain(outcome), sep="\n", flush=True)
+    (options.results / "results.json").write_text(results.as_json(outcome) + "\n")
+    return 0 if all(result.good for result in outcome) else EXIT_BAD
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the ring's arguments from pytest's, at "--"."""
+    listed = list(arguments)
+    at = listed.index("--") if "--" in listed else len(listed)
+    return listed[:at], listed[at + 1 :]
+
+
+def pytest_command(python: str, arguments: Sequence[str], junit: str, *, timeout: float) -> str:
+    """Return the shell command that runs pytest on the project, the kernel tests by default."""
+    paths = [argument for argument in arguments if Path(PROJECT, argument.split("::")[0]).exists()]
+    command = [
+        python, "-m", "pytest", "-o", f"timeout={timeout:.0f}", "--color=no",
+        f"--junit-xml={junit}", *arguments, *([] if paths else ["tests/kernel"]),
+    ]  # fmt: skip
+    return f"cd {shlex.quote(str(PROJECT))} && {shlex.join(command)}"
+
+
+def _one(
+    name: str,
+    directory: Path,
+    prepare: Callable[[str, bool], Place],
+    pytest_arguments: Sequence[str],
+    options: argparse.Namespace,
+) -> Result:
+    def show(line: str) -> None:
+        print(f"{name} | {line}", flush=True)
+
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    begin, facts, status, trouble = time.monotonic(), {}, None, ""
+    try:
+        place = prepare(name, options.refresh)
+        facts = place.facts
+        begin = time.monotonic()  # what had to be fetched first is not the tests' time
+        status = place.run(pytest_arguments, directory, options.timeout, show)
+    except (PlaceError, MirrorError) as error:
+        trouble = str(error)
+        show(trouble)
+    seconds = time.monotonic() - begin
+    if trouble:
+        return Result(name, status, seconds, facts, trouble=trouble)
+    return results.read(name, status, seconds, directory / "junit.xml", facts)
+
+
+def _options(
+    kind: str, description: str, names: Sequence[str], arguments: Sequence[str]
+) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        usage=f"%(prog)s [options] [{kind} ...] [-- pytest arguments]", description=description
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar=kind, help=f"{', '.join(names)}; all of them when none is given"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=900, metavar="SECONDS",
+        help="for one run with all that belongs to it (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--results", type=Path, default=PROJECT / "build" / "rings" / f"{kind}s", metavar="DIR",
+        help="where reports and logs go (default: build/rings)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--refresh", action="store_true", help="fetch anew what the cache has already"
+    )
+    options = parser.parse_args(arguments)
+    for unknown in set(options.names) - set(names):
+        parser.error(f'unknown {kind} "{unknown}": expected {", ".join(names)}')
+    return options

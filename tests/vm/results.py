@@ -1,0 +1,101 @@
+"""What became of one pytest run elsewhere, read from its JUnit XML, and the table of several."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+__all__ = ["Result", "as_json", "explain", "read", "table"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run: *name* of the place it ran in, *status* of pytest, None when it never ended.
+
+    *facts* say more about the place: its kernel, its bcc, the mechanisms; they become columns.
+    A test records one with pytest's ``record_testsuite_property``. *seconds* is the wall time of
+    the whole run, with the boot. *skips* counts the reasons given. *trouble* is set when there is
+    no report to read.
+    """
+
+    name: str
+    status: int | None
+    seconds: float
+    facts: dict[str, str] = field(default_factory=dict)
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    skips: dict[str, int] = field(default_factory=dict)
+    trouble: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Everything ran to its end and at least one test passed."""
+        return self.status == 0 and self.passed > 0 and not self.failed and not self.trouble
+
+
+def read(
+    name: str, status: int | None, seconds: float, junit: Path, facts: dict[str, str]
+) -> Result:
+    """Make a result of the report at *junit*; one that cannot be read is trouble, not a pass."""
+    try:
+        suites = list(ElementTree.parse(junit).getroot().iter("testsuite"))
+    except (OSError, ElementTree.ParseError) as error:
+        return Result(name, status, seconds, facts, trouble=f"no report: {error}")
+    cases = [case for suite in suites for case in suite.iter("testcase")]
+    skips = [skip.get("message", "") for case in cases for skip in case.iter("skipped")]
+    # A test that fails and whose tear-down fails too is still one test.
+    failed = sum(
+        case.find("failure") is not None or case.find("error") is not None for case in cases
+    )
+    recorded = {
+        entry.get("name", ""): entry.get("value", "")
+        for suite in suites
+        for entry in suite.iterfind("properties/property")
+    }
+    return Result(
+        name, status, seconds, facts | recorded,
+        passed=len(cases) - failed - len(skips), failed=failed, skipped=len(skips),
+        skips=dict(Counter(skips)),
+    )  # fmt: skip
+
+
+def table(heading: str, results: Sequence[Result]) -> str:
+    """Return the results as an aligned Markdown table, the facts among the columns."""
+    facts = list(dict.fromkeys(fact for result in results for fact in result.facts))
+    rows = [[heading, *facts, "passed", "failed", "skipped", "seconds", "verdict"]]
+    rows += [_row(result, facts) for result in results]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join(lines)
+
+
+def explain(results: Sequence[Result]) -> list[str]:
+    """Return the lines below the table: every skip with its reason, every trouble."""
+    lines = []
+    for result in results:
+        lines += [f"{result.name}: skipped {n}: {why}" for why, n in sorted(result.skips.items())]
+        if result.trouble:
+            lines.append(f"{result.name}: {result.trouble}")
+    return lines
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """Return the results for a program to read."""
+    return json.dumps([asdict(result) | {"good": result.good} for result in results], indent=2)
+
+
+def _row(result: Result, facts: list[str]) -> list[str]:
+    counts = (result.passed, result.failed, result.skipped, round(result.seconds))
+    return [
+        result.name,
+        *(result.facts.get(fact, "") for fact in facts),
+        *(str(count) for count in counts),
+        "good" if result.good else "BAD",
+    ]

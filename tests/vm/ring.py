@@ -1,0 +1,41 @@
+"""Run the kernel tests on other kernels: ``python -m tests.vm.ring 6.1 6.12 -- -k kprobe``."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.vm import kernels, machine
+from tests.vm.command import Place, main, pytest_command
+from tests.vm.kernels import Kernel
+
+__all__: list[str] = []
+
+# Under emulation a test takes ten to twenty times as long as on the host.
+TEST_TIMEOUT_SECONDS = 600
+
+
+def prepare(name: str, refresh: bool) -> Place:
+    """Fetch a kernel, if need be, and return it as a place to run in."""
+    kernel = kernels.fetch(name, refresh=refresh)
+
+    def run(
+        arguments: Sequence[str], results: Path, timeout: float, on_line: Callable[[str], None]
+    ) -> int:
+        return machine.run(
+            kernel, command(kernel, arguments), results, timeout=timeout, on_line=on_line
+        )
+
+    return Place({"release": kernel.release}, run)
+
+
+def command(kernel: Kernel, arguments: Sequence[str]) -> str:
+    """Return what the guest does: pytest, knowing which kernel it is on."""
+    pytest = pytest_command(
+        sys.executable, arguments, "/run/results/junit.xml", timeout=TEST_TIMEOUT_SECONDS
+    )
+    return f"export LUNATIK_SOCKET_RING={shlex.quote('kernel/' + kernel.name)}\n({pytest})"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("kernel", __doc__, list(kernels.SUITES), prepare))
