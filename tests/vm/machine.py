@@ -114,6 +114,6 @@ def _share(tag: str, path: Path, options: str = "") -> list[str]:
     ]  # fmt: skip
 
 
-def _tail(results: Path, lines: int = 30) -> str:
+def _tail(results: Path, lines: int = 60) -> str:
     log = results / "console.log"
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""

@@ -1,4 +1,4 @@
-"""The Debian mirror that this machine's apt is set up with, and private apt roots that read from it.
+"""The Debian mirror that this machine's apt is set up with, and private apt roots on it.
 
 Nothing here changes the machine: a private root has its own sources, lists and cache, and takes
 over only the machine's settings (proxy, certificates, dates) and its archive keys.
@@ -124,9 +124,7 @@ def _run(command: list[str], cwd: Path | None = None, **environment: str) -> str
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=True,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise MirrorError(
-            f'cannot run "{command[0]}": not here; run this ring on Debian'
-        ) from error
+        raise MirrorError(f'cannot find "{command[0]}": run this ring on Debian') from error
     except subprocess.TimeoutExpired as error:
         raise MirrorError(
             f'cannot run "{command[0]}": no end within 600 s; is the mirror there?'

@@ -1,11 +1,11 @@
 """What became of one pytest run elsewhere, read from its JUnit XML, and the table of several."""
 
 import json
-import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 __all__ = ["Result", "as_json", "explain", "read", "table"]
 
@@ -47,9 +47,7 @@ def read(
     cases = [case for suite in suites for case in suite.iter("testcase")]
     skips = [skip.get("message", "") for case in cases for skip in case.iter("skipped")]
     # A test that fails and whose tear-down fails too is still one test.
-    failed = sum(
-        case.find("failure") is not None or case.find("error") is not None for case in cases
-    )
+    failed = sum(any(case.find(bad) is not None for bad in ("failure", "error")) for case in cases)
     recorded = {
         entry.get("name", ""): entry.get("value", "")
         for suite in suites
@@ -77,12 +75,12 @@ def table(heading: str, results: Sequence[Result]) -> str:
 
 
 def explain(results: Sequence[Result]) -> list[str]:
-    """Return the lines below the table: every skip with its reason, every trouble."""
+    """Return the lines below the table: every skip with its reason, every trouble's first line."""
     lines = []
     for result in results:
         lines += [f"{result.name}: skipped {n}: {why}" for why, n in sorted(result.skips.items())]
         if result.trouble:
-            lines.append(f"{result.name}: {result.trouble}")
+            lines.append(f"{result.name}: {result.trouble.splitlines()[0]}")
     return lines
 
 
