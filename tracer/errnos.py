@@ -35,9 +35,12 @@ _KERNEL_NAMES = (
 
 ERRNO_SLOTS = KERNEL_FIRST_SLOT + len(_KERNEL_NAMES)
 
+# Where one number has two names, the kernel's own.
+_NAMES = errno.errorcode | {11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP"}
+
 ERRNO_NAMES = (
     "unknown",
-    *(errno.errorcode.get(number, str(number)) for number in range(1, KERNEL_FIRST_SLOT)),
+    *(_NAMES.get(number, str(number)) for number in range(1, KERNEL_FIRST_SLOT)),
     *_KERNEL_NAMES,
 )
 """By slot: the label value. Slot 0 is for numbers outside both ranges."""

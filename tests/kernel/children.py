@@ -1,0 +1,72 @@
+"""Processes that the tests start and end: by their own ids, with a time limit on every wait."""
+
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["TIMEOUT_SECONDS", "Child", "wait_until", "wait_until_blocked"]
+
+TIMEOUT_SECONDS = 30
+
+
+class Child:
+    """A fork of this process that runs one function and ends.
+
+    `wait` returns its exit status, 128 + n for a signal; an exception in it is status 70.
+    """
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 70
+            try:
+                work()
+                status = 0
+            except BaseException:  # the child must end here, whatever comes
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+
+    def wait(self) -> int:
+        descriptor = os.pidfd_open(self.pid)
+        try:
+            if not select.select([descriptor], [], [], TIMEOUT_SECONDS)[0]:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise TimeoutError(f"the child did not end in {TIMEOUT_SECONDS} s")
+        finally:
+            os.close(descriptor)
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return 128 - status if status < 0 else status
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """Send it a signal and wait for its end."""
+        os.kill(self.pid, number)
+        return self.wait()
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Yield the CPU until it holds; a failure after the time limit."""
+    give_up = _now() + TIMEOUT_SECONDS
+    while not condition():
+        if _now() > give_up:
+            raise TimeoutError(f"waited {TIMEOUT_SECONDS} s for {what}")
+        os.sched_yield()
+
+
+def wait_until_blocked(tid: int, *numbers: int) -> None:
+    """Until the thread sleeps inside one of these system calls, by /proc/TID/syscall."""
+    path = Path(f"/proc/{tid}/syscall")
+    wait_until(
+        lambda: path.read_text().split()[0] in {str(number) for number in numbers},
+        f"thread {tid} to block in one of {numbers}",
+    )
+
+
+def _now() -> float:
+    return os.times().elapsed
