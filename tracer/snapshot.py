@@ -5,12 +5,22 @@ on nothing else. Counts are since the session's start.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tracer.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seconds
 
-__all__ = ["Aggregate", "MapUse", "ProbeUse", "ProgramUse", "Series", "Snapshot", "to_json"]
+__all__ = [
+    "Aggregate",
+    "MapUse",
+    "ProbeUse",
+    "ProgramUse",
+    "Series",
+    "Snapshot",
+    "difference",
+    "merge",
+    "to_json",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +140,44 @@ def merge(aggregates: list[Aggregate]) -> Aggregate:
     )
 
 
+def difference(old: Snapshot, new: Snapshot) -> Snapshot:
+    """What was counted between two snapshots of one session: `new` with `old` taken off.
+
+    Series in which nothing was counted are left out. What is a state and no count (probes, maps,
+    programs, `monotonic_ns`) is that of `new`.
+    """
+    return replace(
+        new,
+        operations=_series_since(old.operations, new.operations),
+        functions=_series_since(old.functions, new.functions),
+        lost={reason: count - old.lost.get(reason, 0) for reason, count in new.lost.items()},
+    )
+
+
+def _series_since(old: tuple[Series, ...], new: tuple[Series, ...]) -> tuple[Series, ...]:
+    before = {(s.name, s.path, s.transport, s.label): s.aggregate for s in old}
+    since = (
+        replace(
+            s, aggregate=_taken_off(s.aggregate, before.get((s.name, s.path, s.transport, s.label)))
+        )
+        for s in new
+    )
+    return tuple(s for s in since if s.aggregate.count)
+
+
+def _taken_off(aggregate: Aggregate, before: Aggregate | None) -> Aggregate:
+    if before is None:
+        return aggregate
+    errors = {name: n - before.errors.get(name, 0) for name, n in aggregate.errors.items()}
+    return Aggregate(
+        count=aggregate.count - before.count,
+        sum_ns=aggregate.sum_ns - before.sum_ns,
+        bytes=aggregate.bytes - before.bytes,
+        errors={name: n for name, n in errors.items() if n},
+        slots=tuple(n - m for n, m in zip(aggregate.slots, before.slots, strict=True)),
+    )
+
+
 def to_json(snapshot: Snapshot) -> dict[str, Any]:
     """The snapshot as the JSON document of `--json` (docs/json.md)."""
     in_progress = snapshot.in_progress()
@@ -185,9 +233,7 @@ def _series_to_json(kind: str, series: Series, label_name: str | None) -> dict[s
             f"p{round(q * 100)}_seconds": _finite(aggregate.quantile_seconds(q))
             for q in (0.5, 0.9, 0.99)
         },
-        "slots": [
-            [_bound_ns(i), count] for i, count in enumerate(aggregate.slots) if count
-        ],
+        "slots": [[_bound_ns(i), count] for i, count in enumerate(aggregate.slots) if count],
     }
 
 
