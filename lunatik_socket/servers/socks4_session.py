@@ -28,7 +28,7 @@ from .socks4_request import (
     reply,
 )
 
-__all__ = ["Counters", "Session", "Shared"]
+__all__ = ["Counters", "Shared", "Socks4Session"]
 
 # How long a refused client may take to read its reply before the connection is closed under it.
 _REFUSAL_SECONDS = 1.0
@@ -61,11 +61,11 @@ class Shared:
     resolver: Resolver
     counters: Counters
     own_address: tuple[str, int]
-    on_end: Callable[["Session"], None]
+    on_end: Callable[["Socks4Session"], None]
     log: logging.Logger
 
 
-class Session:
+class Socks4Session:
     """A client's connection, and the one made for it. Every path ends in `_end`, once.
 
     `deadline` is when the server is to call `time_out`, on the loop's clock.
@@ -220,9 +220,12 @@ class Session:
         own_ip, own_port = self._shared.own_address
         if port != own_port:
             return False
+        if own_ip != _ANY_ADDRESS:
+            return address == own_ip
         # Listening on all addresses, the proxy is reached by each of the machine's. To one of its
-        # own the kernel connects from that same address, which tells them from all others.
-        return address == (target.getsockname()[0] if own_ip == _ANY_ADDRESS else own_ip)
+        # own the kernel connects from that same one, which tells them from all others; 127.0.0.0/8
+        # are all its own and have but one to connect from.
+        return address.startswith("127.") or address == target.getsockname()[0]
 
     def _on_connected(self, can_read: bool, _can_write: bool) -> None:
         assert self._target is not None

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""What the servers have in common: from `open` to the last client's end, with limits on the way."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from .acceptor import Acceptor
+from .descriptors import allow_descriptors
+from .loop import Loop, Member
+from .tally import Tally
+
+__all__ = ["Server", "ServerConfig", "ServerStats", "Session"]
+
+_TICKS_A_TIMEOUT = 8
+_LONGEST_TICK_SECONDS = 1.0
+_SHORTEST_TICK_SECONDS = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """What every server is told.
+
+    A time-out is kept to an eighth of the shortest one, or to a second if that is less.
+    `grace_seconds`: how long clients may go on after `stop`. `tally`: count the documented calls.
+    """
+
+    listen: tuple[str, int]
+    max_clients: int = 2000
+    backlog: int = 4096
+    idle_timeout_seconds: float = 300.0
+    grace_seconds: float = 5.0
+    tally: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_clients", "backlog"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        for name, seconds in self.timeouts().items():
+            if not seconds > 0:
+                raise ValueError(f"{name} must be positive, not {seconds}")
+        if not self.grace_seconds >= 0:
+            raise ValueError(f"grace_seconds must be 0 or more, not {self.grace_seconds}")
+
+    def timeouts(self) -> dict[str, float]:
+        """Return the time-outs by name, in seconds."""
+        return {
+            name: value for name, value in vars(self).items() if name.endswith("_timeout_seconds")
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStats:
+    """Counts since `open`, but `active`, which is now.
+
+    `calls`, `errors` and `call_bytes` are the documented calls made, by operation (errors by errno
+    name too); empty without `ServerConfig.tally`.
+    """
+
+    accepted: int
+    active: int
+    timed_out: int
+    broken: int
+    calls: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    call_bytes: Mapping[str, int] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """A client, as the server sees it; `deadline` is on the loop's clock."""
+
+    deadline: float
+
+    def begin(self) -> None:
+        """Serve the client; it was accepted just now."""
+
+    def time_out(self) -> None:
+        """End what takes too long: the deadline has passed."""
+
+    def cut(self, cause: str) -> None:
+        """End at once, whatever goes on."""
+
+
+AnySession = TypeVar("AnySession", bound=Session)
+AnyConfig = TypeVar("AnyConfig", bound=ServerConfig)
+
+
+class Server(Generic[AnyConfig, AnySession]):
+    """`open`, then `serve`; `stop` from anywhere. Subclasses say what a client gets."""
+
+    _descriptors_a_client = 1
+    _log = logging.getLogger(__name__)
+
+    def __init__(self, config: AnyConfig) -> None:
+        self.config = config
+        self._sessions: set[AnySession] = set()
+        self._is_open = False
+        self._tally = Tally()
+        self._stop_at: float | None = None  # when who is left is cut; None: not stopping
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The address it listens on, known after `open`."""
+        return self._acceptor.address
+
+    def open(self) -> None:
+        """Listen. Raises OSError if that cannot be, or there is no room for the descriptors.
+
+        Raises the process's soft limit of open files as far as `max_clients` needs.
+        """
+        config = self.config
+        allow_descriptors(config.max_clients, self._descriptors_a_client)
+        with ExitStack() as undo:
+            self._loop = Loop(
+                on_tick=self._on_tick,
+                is_ticking=self._is_ticking,
+                tick_seconds=_tick_seconds(config.timeouts().values()),
+                tally=self._tally if config.tally else None,
+            )
+            undo.callback(self._loop.close)
+            self._acceptor = Acceptor(
+                self._loop,
+                config.listen,
+                backlog=config.backlog,
+                max_clients=config.max_clients,
+                admit=self._admit,
+                prepare=self._prepare,
+                log=self._log,
+            )
+            undo.callback(self._acceptor.close)
+            self._opened()
+            undo.pop_all()
+        self._is_open = True
+
+    def serve(self) -> None:
+        """Serve until `stop`, then who is still there for `grace_seconds`; release everything."""
+        if not self._is_open:
+            raise ValueError("the server is not open: call open() first")
+        self._log.info("listening on %s:%d", *self.address)
+        try:
+            self._loop.run()
+        finally:
+            self._close()
+
+    def stop(self) -> None:
+        """Accept nobody more and let `serve` come to its end. Any thread, any number of times."""
+        if self._is_open:
+            self._loop.post(self._begin_stop)
+
+    # ------------------------------------------------------------------ for subclasses
+
+    def _session(self, client: Member) -> AnySession:
+        raise NotImplementedError
+
+    def _prepare(self, listener: Member) -> None:
+        """Set options on the listener before it listens."""
+
+    def _opened(self) -> None:
+        """Make what else there is, now that loop and listener are there."""
+
+    def _stopping(self) -> None:
+        """Begin no new work."""
+
+    def _closed(self) -> None:
+        """Release what `_opened` made."""
+
+    def _on_end(self, session: AnySession) -> None:
+        """Let a session call this when it is over, once."""
+        self._sessions.discard(session)
+        self._acceptor.left()
+        self._finish_if_done()
+
+    def _call_counts(self) -> Tally:
+        return self._tally + self._loop.waker_tally
+
+    # ------------------------------------------------------------------ the loop's callbacks
+
+    def _admit(self, client: Member) -> None:
+        session = self._session(client)
+        self._sessions.add(session)
+        session.begin()
+
+    def _is_ticking(self) -> bool:
+        return bool(self._sessions) or self._acceptor.is_resting
+
+    def _on_tick(self) -> None:
+        now = self._loop.now
+        is_late = self._stop_at is not None and now >= self._stop_at
+        for session in list(self._sessions):
+            if is_late:
+                session.cut("the server stops")
+            elif now >= session.deadline:
+                session.time_out()
+        self._acceptor.on_tick()
+
+    def _begin_stop(self) -> None:
+        if self._stop_at is not None:
+            return
+        self._stop_at = self._loop.now + self.config.grace_seconds
+        self._log.info("stopping, with %d clients connected", len(self._sessions))
+        self._acceptor.close()
+        self._stopping()
+        self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        if self._stop_at is not None and not self._sessions:
+            self._loop.finish()
+
+    def _close(self) -> None:
+        self._is_open = False
+        self._acceptor.close()
+        for session in list(self._sessions):
+            session.cut("the server ends")
+        self._closed()
+        self._loop.close()
+
+
+def _tick_seconds(timeouts: Iterable[float]) -> float:
+    tick = min(timeouts) / _TICKS_A_TIMEOUT
+    return max(_SHORTEST_TICK_SECONDS, min(tick, _LONGEST_TICK_SECONDS))

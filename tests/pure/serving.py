@@ -1,0 +1,91 @@
+"""A server in a thread of the test, and clients of it made with Python's own sockets."""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from lunatik_socket.servers.server import Server
+from lunatik_socket.servers.socks4 import Socks4Config, Socks4Server
+
+WAIT_SECONDS = 20
+GRANTED = b"\0\x5a\0\0\0\0\0\0"
+REFUSED = b"\0\x5b\0\0\0\0\0\0"
+
+AnyServer = TypeVar("AnyServer", bound=Server[Any, Any])
+
+
+@contextmanager
+def serving(server: AnyServer) -> Iterator[AnyServer]:
+    """Serve in a thread until the end of `with`; an exception in that thread fails the test."""
+    server.open()
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join(WAIT_SECONDS)
+        assert not thread.is_alive(), "serve() does not end after stop()"
+
+
+@contextmanager
+def proxy(**options: Any) -> Iterator[Socks4Server]:
+    settings = {"listen": ("127.0.0.1", 0), "max_clients": 100, "grace_seconds": 0.2, **options}
+    with serving(Socks4Server(Socks4Config(**settings))) as server:
+        yield server
+
+
+def connected(address: tuple[str, int]) -> socket.socket:
+    return socket.create_connection(address, timeout=WAIT_SECONDS)
+
+
+def listening(backlog: int = 16, address: str = "127.0.0.1") -> socket.socket:
+    sock = socket.create_server((address, 0), backlog=backlog)
+    sock.settimeout(WAIT_SECONDS)
+    return sock
+
+
+def accepted(listener: socket.socket) -> socket.socket:
+    sock, _ = listener.accept()
+    sock.settimeout(WAIT_SECONDS)
+    return sock
+
+
+def asking(
+    port: int,
+    address: str = "127.0.0.1",
+    user: bytes = b"",
+    name: bytes | None = None,
+    command: int = 1,
+) -> bytes:
+    head = struct.pack("!BBH", 4, command, port) + socket.inet_aton(address) + user + b"\0"
+    return head if name is None else head + name + b"\0"
+
+
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    received = bytearray()
+    while len(received) < size and (more := sock.recv(size - len(received))):
+        received += more
+    return bytes(received)
+
+
+def read_all(sock: socket.socket) -> bytes:
+    received = bytearray()
+    while more := sock.recv(65536):
+        received += more
+    return bytes(received)
+
+
+@contextmanager
+def tunnel(
+    server: Socks4Server, listener: socket.socket
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A client through the proxy, and the other end of its connection."""
+    with connected(server.address) as client:
+        client.sendall(asking(listener.getsockname()[1]))
+        assert read_exactly(client, 8) == GRANTED
+        with accepted(listener) as target:
+            yield client, target
