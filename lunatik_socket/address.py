@@ -28,7 +28,7 @@ def _checked(ip: str) -> str:
     try:
         inet_pton(AF_INET, ip)
     except (_socket.error, ValueError):
-        raise ValueError(f'invalid address "{ip}": must be like "127.0.0.1"') from None
+        raise ValueError(f'invalid address {ip!r}: must be like "127.0.0.1"') from None
     return ip
 
 

@@ -31,7 +31,7 @@ def flags_value(flags: object) -> int:
         value = 0
         for letter in flags:
             if letter not in LETTERS:
-                raise ValueError(f'invalid flags name "{flags}": letters are {" ".join(LETTERS)}')
+                raise ValueError(f"invalid flags name {flags!r}: letters are {' '.join(LETTERS)}")
             value |= LETTERS[letter]
         return value
     if not isinstance(flags, int):

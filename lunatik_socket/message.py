@@ -12,7 +12,7 @@ from typing import Any
 from .address import Address, endpoint
 from .flags import flags_value
 
-__all__ = ["MsgHdr", "checked", "describe", "destination", "length_wanted", "send_flags"]
+__all__ = ["MsgHdr", "checked", "describe", "destination", "length_wanted", "positive_length", "send_flags"]
 
 MsgHdr = dict[str, Any]
 
@@ -32,13 +32,13 @@ def length_wanted(msghdr: MsgHdr) -> int:
     return positive_length("'iov_len'", length)
 
 
-def positive_length(what: str, length: object) -> int:
-    """Return `length` if it is a positive integer that a buffer can have."""
+def positive_length(what: str, length: object, bits: int = 63) -> int:
+    """Return `length` if it is positive and fits a signed C integer of `bits` bits and a sign."""
     if not isinstance(length, int):
         raise TypeError(f"{what} must be an integer, not {type(length).__name__}")
-    if 0 < length <= 0x7FFFFFFFFFFFFFFF:
+    if 0 < length < 1 << bits:
         return length
-    raise ValueError(f"{what} must be positive and below 2^63, not {length}")
+    raise ValueError(f"{what} must be positive and below 2^{bits}, not {length}")
 
 
 def destination(msghdr: MsgHdr) -> Address | None:

@@ -131,8 +131,7 @@ class Socket(_Base):
 
     def listen(self, backlog: int) -> None:  # type: ignore[override]
         """Wait for connections; up to `backlog` of them (positive) queue until accepted."""
-        if message.positive_length("backlog", backlog) > 0x7FFFFFFF:
-            raise ValueError(f"backlog must be below 2^31, not {backlog}")
+        message.positive_length("backlog", backlog, 31)
         try:
             _listen(self, backlog)
         except OSError as error:

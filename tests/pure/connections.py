@@ -1,0 +1,42 @@
+"""Connected sockets of the API on loopback, for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from lunatik_socket import Socket, new
+
+
+@contextmanager
+def listening(backlog: int = 8) -> Iterator[tuple[Socket, str, int]]:
+    with new() as listener:
+        listener.bind("127.0.0.1", 0)
+        listener.listen(backlog)
+        yield listener, *listener.getsockname()
+
+
+@contextmanager
+def tcp_pair() -> Iterator[tuple[Socket, Socket]]:
+    """The connecting side and the accepted side."""
+    with ExitStack() as stack:
+        listener, ip, port = stack.enter_context(listening())
+        client = stack.enter_context(new())
+        client.connect(ip, port)
+        yield client, stack.enter_context(listener.accept())
+
+
+@contextmanager
+def udp_pair() -> Iterator[tuple[Socket, Socket]]:
+    """Two bound sockets, not connected to each other."""
+    with new("inet", "udp") as one, new("inet", "udp") as other:
+        one.bind("127.0.0.1", 0)
+        other.bind("127.0.0.1", 0)
+        yield one, other
+
+
+def refused_port() -> int:
+    """A port of loopback on which nobody listens."""
+    with new() as sock:
+        sock.bind("127.0.0.1", 0)
+        return sock.getsockname()[1]
