@@ -1,0 +1,182 @@
+"""From a Snapshot to metric families: pure functions, one for each metric.
+
+Which series exist before anything was counted is decided here too. `rate()` and `increase()` need
+two samples of a series, so what a series counts before its first scrape is lost to them. The
+documented API's own calls (its 16 operations on TCP and UDP) and the failures they commonly meet
+therefore stand at zero from the first scrape; any other series appears with its first call.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tracer.exporter import metrics
+from tracer.exporter.metrics import Labels, Metric
+from tracer.histogram import SLOTS
+from tracer.operations import OPERATIONS, Bytes
+from tracer.snapshot import Aggregate, Series, Snapshot, merge
+
+__all__ = ["FAMILIES", "Family", "Samples", "Value", "clean", "family"]
+
+Value = int | float | Aggregate
+Samples = Mapping[Labels, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric at one moment: its samples by the values of its labels."""
+
+    metric: Metric
+    labels: Labels
+    samples: Samples
+
+
+# The transports of an operation's own series; TCP and UDP if it is not here.
+_TRANSPORTS = {"poll": ("other",), "select": ("other",), "listen": ("tcp",), "accept": ("tcp",)}
+
+# What an operation fails with in the daily life of a network program.
+_RETRY = ("EAGAIN", "EINTR")
+_COMMON_ERRNOS = {
+    "new": ("EMFILE",),
+    "bind": ("EADDRINUSE", "EACCES"),
+    "listen": ("EADDRINUSE",),
+    "accept": (*_RETRY, "EMFILE"),
+    "connect": ("ECONNREFUSED", "EINPROGRESS", "ETIMEDOUT", "EHOSTUNREACH"),
+    "send": (*_RETRY, "EPIPE", "ECONNRESET"),
+    "sendmsg": (*_RETRY, "EPIPE", "ECONNRESET"),
+    "recv": (*_RETRY, "ECONNREFUSED", "ECONNRESET"),
+    "recvmsg": (*_RETRY, "ECONNREFUSED", "ECONNRESET"),
+    "getpeername": ("ENOTCONN",),
+    "select": ("EINTR",),
+}
+
+_NOTHING = Aggregate(count=0, sum_ns=0, bytes=0, errors={}, slots=(0,) * SLOTS)
+
+_STARTING = tuple(
+    (operation.name, "user", transport)
+    for operation in OPERATIONS
+    for transport in _TRANSPORTS.get(operation.name, ("tcp", "udp"))
+)
+_MOVES_BYTES = frozenset(
+    operation.name
+    for operation in OPERATIONS
+    if any(call.bytes is not Bytes.NONE for call in operation.system_calls)
+)
+
+
+def family(metric: Metric, snapshot: Snapshot) -> Family:
+    """One metric's samples of this snapshot; `metric` is a key of `FAMILIES`."""
+    labels = metric.labels
+    if metric.splits and snapshot.label_name is not None:
+        labels = (*labels, snapshot.label_name)
+    return Family(metric, labels, FAMILIES[metric](snapshot))
+
+
+def _durations(snapshot: Snapshot) -> Samples:
+    return _starting(snapshot, ((s, _NOTHING) for s in _STARTING)) | _histograms(
+        snapshot.operations
+    )
+
+
+def _errors(snapshot: Snapshot) -> Samples:
+    zeros = (((*s, e), 0) for s in _STARTING for e in _COMMON_ERRNOS.get(s[0], ()))
+    return _starting(snapshot, zeros) | _error_counts(snapshot.operations)
+
+
+def _bytes(snapshot: Snapshot) -> Samples:
+    zeros = ((s, 0) for s in _STARTING if s[0] in _MOVES_BYTES)
+    moving = (s for s in snapshot.operations if s.name in _MOVES_BYTES)
+    return _starting(snapshot, zeros) | _byte_counts(moving)
+
+
+def _in_progress(snapshot: Snapshot) -> Samples:
+    counts: dict[Labels, Value] = {(operation.name, "user"): 0 for operation in OPERATIONS}
+    counts.update(snapshot.in_progress())
+    return counts
+
+
+def _starting(snapshot: Snapshot, zeros: Iterable[tuple[Labels, Value]]) -> dict[Labels, Value]:
+    """Give the zeros, unless the series are split: nobody knows beforehand by which values."""
+    return dict(zeros) if snapshot.label_name is None else {}
+
+
+def _histograms(series: Iterable[Series]) -> dict[Labels, Value]:
+    # Two of the kernel's cells can come to the same text (bytes that are no UTF-8, a comm that is
+    # called "other"). A series given twice would make Prometheus refuse the whole scrape: add up.
+    result: dict[Labels, Aggregate] = {}
+    for one in series:
+        key = _label_values(one)
+        known = result.get(key)
+        result[key] = merge([known, one.aggregate]) if known else one.aggregate
+    return {**result}
+
+
+def _error_counts(series: Iterable[Series]) -> dict[Labels, Value]:
+    return _sums(
+        (_label_values(one, errno), count)
+        for one in series
+        for errno, count in one.aggregate.errors.items()
+    )
+
+
+def _byte_counts(series: Iterable[Series]) -> dict[Labels, Value]:
+    return _sums((_label_values(one), one.aggregate.bytes) for one in series)
+
+
+def _sums(counts: Iterable[tuple[Labels, int]]) -> dict[Labels, Value]:
+    result: dict[Labels, int] = {}
+    for key, count in counts:
+        result[key] = result.get(key, 0) + count
+    return {**result}
+
+
+def _label_values(series: Series, *more: str) -> Labels:
+    values = (series.name, series.path, series.transport, *more)
+    return values if series.label is None else (*values, clean(series.label))
+
+
+@lru_cache(4096)
+def clean(text: str) -> str:
+    """Make the text a label value: UTF-8 without NUL, at which Prometheus' parser stops."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _maps(snapshot: Snapshot, field: str) -> Samples:
+    return {(one.name,): getattr(one, field) for one in snapshot.maps}
+
+
+def _probes(snapshot: Snapshot, field: str) -> Samples:
+    return _sums(((one.name,), getattr(one, field)) for one in snapshot.probes)
+
+
+def _programs(snapshot: Snapshot, field: str) -> Samples:
+    return {(one.name,): getattr(one, field) for one in snapshot.programs}
+
+
+def _info(snapshot: Snapshot) -> Samples:
+    mechanisms = sorted({probe.mechanism for probe in snapshot.probes if probe.attached})
+    return {(snapshot.version, clean(snapshot.kernel), "+".join(mechanisms)): 1}
+
+
+FAMILIES: Mapping[Metric, Callable[[Snapshot], Samples]] = {
+    metrics.DURATION: _durations,
+    metrics.ERRORS: _errors,
+    metrics.BYTES: _bytes,
+    metrics.IN_PROGRESS: _in_progress,
+    metrics.FUNCTION_DURATION: lambda snapshot: _histograms(snapshot.functions),
+    metrics.FUNCTION_ERRORS: lambda snapshot: _error_counts(snapshot.functions),
+    metrics.FUNCTION_BYTES: lambda snapshot: _byte_counts(snapshot.functions),
+    metrics.PROBE_ATTACHED: lambda snapshot: {
+        (probe.name, probe.mechanism): int(probe.attached) for probe in snapshot.probes
+    },
+    metrics.PROBE_ENTRIES: lambda snapshot: _probes(snapshot, "entries"),
+    metrics.PROBE_RETURNS: lambda snapshot: _probes(snapshot, "returns"),
+    metrics.PROBE_ABANDONED: lambda snapshot: _probes(snapshot, "abandoned"),
+    metrics.LOST: lambda snapshot: {(reason,): n for reason, n in snapshot.lost.items()},
+    metrics.MAP_ENTRIES: lambda snapshot: _maps(snapshot, "entries"),
+    metrics.MAP_CAPACITY: lambda snapshot: _maps(snapshot, "capacity"),
+    metrics.PROGRAM_RUN_SECONDS: lambda snapshot: _programs(snapshot, "run_seconds"),
+    metrics.PROGRAM_RUNS: lambda snapshot: _programs(snapshot, "runs"),
+    metrics.INFO: _info,
+}
+"""How each metric is made; those that the scrape says of itself are not here."""
