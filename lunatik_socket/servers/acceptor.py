@@ -115,6 +115,7 @@ class Acceptor:
             self._log.warning("accepting nobody for now: %s", cause)
             self._next_warning = self._loop.now + _WARN_AGAIN_SECONDS
         self._resting_until = until
+        self._loop.tick_by(until)
         self._loop.want(self._listener, "")
 
     def _resume(self) -> None:

@@ -176,11 +176,12 @@ class EchoServer(Server[EchoConfig, EchoSession]):
         for attempt in range(1, attempts + 1):
             try:
                 super().open()
-                return
             except OSError as error:
                 # The port that was free for TCP may be taken for UDP.
                 if error.errno != errno.EADDRINUSE or attempt == attempts:
                     raise
+            else:
+                return
 
     def stats(self) -> EchoStats:
         """Return the counts so far; from any thread."""

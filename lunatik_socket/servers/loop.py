@@ -113,6 +113,10 @@ class Loop:
         self._posted.append(call)
         self._waker.wake()
 
+    def tick_by(self, when: float) -> None:
+        """Make the next tick earlier than it would be, if it is after `when`."""
+        self._next_tick = min(self._next_tick, when)
+
     def finish(self) -> None:
         """Let `run` return after this round."""
         self._running = False

@@ -6,10 +6,10 @@ tracer of the process counts and a server's own tally does not.
 """
 
 import threading
+from _socket import AF_INET, SOCK_STREAM, gaierror, getaddrinfo
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, Full, Queue
-from socket import AF_INET, SOCK_STREAM, gaierror, getaddrinfo
 
 __all__ = ["Lookup", "Resolver"]
 

@@ -199,6 +199,7 @@ class Server(Generic[AnyConfig, AnySession]):
         if self._stop_at is not None:
             return
         self._stop_at = self._loop.now + self.config.grace_seconds
+        self._loop.tick_by(self._stop_at)
         self._log.info("stopping, with %d clients connected", len(self._sessions))
         self._acceptor.close()
         self._stopping()

@@ -9,8 +9,8 @@ Sources: "SOCKS: A protocol for TCP proxy across firewalls" (Ying-Da Lee) and "S
 Extension to SOCKS 4 Protocol" (the same), as shipped with OpenSSH and curl.
 """
 
+from _socket import inet_ntoa
 from dataclasses import dataclass
-from socket import inet_ntoa
 from struct import Struct
 
 __all__ = [

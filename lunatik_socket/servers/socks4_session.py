@@ -8,10 +8,10 @@ request → [resolve] → connect → relay → end
 import errno
 import logging
 import os
+from _socket import inet_aton, inet_ntoa
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from socket import inet_aton, inet_ntoa
 
 from .flow import Buffers, Flow
 from .loop import DO_NOT_WAIT, Loop, Member
@@ -232,7 +232,7 @@ class Socks4Session:
         try:
             if can_read:  # not waited for: so it is an error or a hang-up
                 code = self._target.getsockopt("s", "e") or errno.ECONNRESET
-                self._on_connect_failed(OSError(code, os.strerror(code)))
+                self._on_connect_failed(_connect_error(code, self._target.peer))
             else:
                 self._grant(self._target)
         except OSError as error:
@@ -244,7 +244,7 @@ class Socks4Session:
         if self._addresses:
             self._connect(self._request.port)
         else:
-            self._refuse(f"cannot connect: {error.strerror}")
+            self._refuse(error.strerror or str(error))
 
     # ------------------------------------------------------------------ relay
 
@@ -374,6 +374,12 @@ class Socks4Session:
 def _begin_connect(target: Member, address: str, port: int) -> None:
     with suppress(BlockingIOError):  # EINPROGRESS: the ordinary way
         target.connect(address, port)
+
+
+def _connect_error(code: int, peer: str) -> OSError:
+    # As the API says it when connect fails at once.
+    name = errno.errorcode.get(code, code)
+    return OSError(code, f'cannot connect to "{peer}": {os.strerror(code)} ({name})')
 
 
 def _is_address(name: str) -> bool:
