@@ -91,8 +91,7 @@ def _bytes(snapshot: Snapshot) -> Samples:
 
 def _in_progress(snapshot: Snapshot) -> Samples:
     counts: dict[Labels, Value] = {(operation.name, "user"): 0 for operation in OPERATIONS}
-    counts.update(snapshot.in_progress())
-    return counts
+    return counts | {**snapshot.in_progress()}
 
 
 def _starting(snapshot: Snapshot, zeros: Iterable[tuple[Labels, Value]]) -> dict[Labels, Value]:

@@ -17,7 +17,7 @@ from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BufferedIOBase
-from socketserver import TCPServer, ThreadingMixIn
+from socketserver import TCPServer
 from threading import Thread
 from typing import Any, cast
 
@@ -121,10 +121,9 @@ def _named(error: OSError, address: str) -> OSError:
     )
 
 
-class _Server(ThreadingMixIn, TCPServer):
+class _Server(TCPServer):
     allow_reuse_address = True
     request_queue_size = 128
-    daemon_threads = True  # stop() ends them; a crash of the main thread must not wait for them
 
     def __init__(self, family: int, where: tuple[Any, ...], routes: Mapping[str, Handler]) -> None:
         self.address_family = family
@@ -138,6 +137,7 @@ class _Server(ThreadingMixIn, TCPServer):
             _log.warning("too many connections (%d): one refused", MAX_CONNECTIONS)
             self.shutdown_request(request)
             return
+        # Daemons: stop() ends them, and a main thread that fails must not wait for a client.
         thread = Thread(
             target=self._serve, args=(request, client_address), name="scrape", daemon=True
         )
@@ -145,7 +145,12 @@ class _Server(ThreadingMixIn, TCPServer):
         thread.start()
 
     def _serve(self, request: socket.socket, client_address: Any) -> None:
-        self.process_request_thread(request, client_address)
+        try:
+            self.finish_request(request, client_address)
+        except Exception:
+            _log.debug("a connection of %s ended", client_address, exc_info=True)
+        finally:
+            self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
         self.connections.forget(request)
@@ -154,9 +159,6 @@ class _Server(ThreadingMixIn, TCPServer):
     def service_actions(self) -> None:
         self.connections.shut_overdue()
         self._threads = {thread for thread in self._threads if thread.is_alive()}
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        _log.debug("a connection of %s ended", client_address, exc_info=True)
 
     def server_close(self) -> None:
         super().server_close()
@@ -281,6 +283,7 @@ class _Connection(BaseHTTPRequestHandler):
         """Refuse a request that could not be read."""
         status = HTTPStatus(code)
         self.close_connection = True
+        self.request_version = "HTTP/1.1"  # what could not be parsed counts as 0.9: no headers
         self._send(plain(status, message or status.phrase))
         self._linger()
 
