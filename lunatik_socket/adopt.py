@@ -73,4 +73,5 @@ else:
         _socket.socket.__init__(
             child, listener.family, listener.type, listener.proto, fileno=descriptor
         )
+        child.setblocking(True)  # the process's default time-out may have made it otherwise
         return child

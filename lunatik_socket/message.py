@@ -12,7 +12,15 @@ from typing import Any
 from .address import Address, endpoint
 from .flags import flags_value
 
-__all__ = ["MsgHdr", "checked", "describe", "destination", "length_wanted", "positive_length", "send_flags"]
+__all__ = [
+    "MsgHdr",
+    "checked",
+    "describe",
+    "destination",
+    "length_wanted",
+    "positive_length",
+    "send_flags",
+]
 
 MsgHdr = dict[str, Any]
 

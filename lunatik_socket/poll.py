@@ -29,6 +29,13 @@ _EVENTS = {
 # An error or the end of the connection can be fetched by reading and by writing alike.
 _CAN_READ = ~select.EPOLLOUT
 _CAN_WRITE = ~select.EPOLLIN
+# epoll watches the open file, not the number: it goes on reporting one that is closed here as long
+# as a forked child, for one, has it open too; and there is no number any more to take it out by.
+_OPEN_ELSEWHERE = (
+    'cannot poll "descriptor {}": Bad file descriptor (EBADF); '
+    "the socket is closed here but open in another process"
+)
+_TOO_LONG_MS = 1 << 31
 
 
 def poll(sockets: Iterable[Socket]) -> Poll:
@@ -69,7 +76,13 @@ class Poll:
         turns. A member closed since is `OSError` with EBADF. One epoll_wait(2).
         """
         ready = self._ready(timeout_ms, 1)
-        return self._members[ready[0][0]] if ready else None
+        if not ready:
+            return None
+        descriptor = ready[0][0]
+        member = self._members.get(descriptor)
+        if member is None:
+            raise OSError(errno.EBADF, _OPEN_ELSEWHERE.format(descriptor))
+        return member
 
     def wait(
         self, timeout_ms: float | None = None, maximum: int = 64
@@ -85,6 +98,7 @@ class Poll:
         return [
             (members[descriptor][1], events & _CAN_READ != 0, events & _CAN_WRITE != 0)
             for descriptor, events in self._ready(timeout_ms, maximum)
+            if descriptor in members  # see _OPEN_ELSEWHERE
         ]
 
     def add(self, sock: Socket, events: str = "r") -> int:
@@ -161,6 +175,8 @@ class Poll:
             raise TypeError(f"timeout_ms must be a number, not {type(timeout_ms).__name__}")
         if not timeout_ms >= 0:
             raise ValueError(f"timeout_ms must be 0 or more, not {timeout_ms}")
+        if timeout_ms >= _TOO_LONG_MS:
+            raise ValueError(f"timeout_ms must be below 2^31, not {timeout_ms}")
         return self._wait(timeout_ms / 1000, maximum)
 
     def _descriptor(self, sock: Socket) -> int:

@@ -48,23 +48,23 @@ def test_new_of_something_is_a_data() -> None:
 
 @pytest.mark.parametrize("nothing", [0, [], b""])
 def test_a_data_of_nothing_is_refused(nothing: Any) -> None:
-    with pytest.raises(ValueError, match="^data can not be empty$"):
+    with pytest.raises(ValueError, match=r"^data can not be empty$"):
         Data(nothing)
 
 
 def test_a_negative_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="^length must not be negative: -1$"):
+    with pytest.raises(ValueError, match=r"^length must not be negative: -1$"):
         Data(-1)
 
 
 @pytest.mark.parametrize("source", ["text", 1.5, None, {1: 2}])
 def test_a_data_of_another_type_is_refused(source: object) -> None:
-    with pytest.raises(TypeError, match="^data must be made from .*, not "):
+    with pytest.raises(TypeError, match=r"^data must be made from .*, not "):
         Data(source)
 
 
 def test_a_list_of_anything_but_integers_is_refused() -> None:
-    with pytest.raises(TypeError, match="^data must hold integers only, not str$"):
+    with pytest.raises(TypeError, match=r"^data must hold integers only, not str$"):
         Data([1, "2"])
 
 
@@ -86,9 +86,9 @@ def test_an_index_outside_is_refused(index: int) -> None:
 
 def test_index_and_byte_must_be_integers() -> None:
     data: Any = Data(3)
-    with pytest.raises(TypeError, match="^index must be an integer, not str$"):
+    with pytest.raises(TypeError, match=r"^index must be an integer, not str$"):
         data["0"]
-    with pytest.raises(TypeError, match="^a byte must be an integer, not bytes$"):
+    with pytest.raises(TypeError, match=r"^a byte must be an integer, not bytes$"):
         data[0] = b"1"
 
 
@@ -183,9 +183,9 @@ def test_python_s_own_protocols_are_no_fields() -> None:
 
 def test_a_field_takes_values_of_its_type_only() -> None:
     data = Data(8).layout({"number": (0, 8), "text": (1, 3, "string")})
-    with pytest.raises(TypeError, match='^field "number" must be an integer, not str$'):
+    with pytest.raises(TypeError, match=r'^field "number" must be an integer, not str$'):
         data.number = "1"
-    with pytest.raises(TypeError, match='^field "text" must be bytes, not str$'):
+    with pytest.raises(TypeError, match=r'^field "text" must be bytes, not str$'):
         data.text = "abc"
 
 
@@ -205,7 +205,9 @@ def test_a_field_has_many_spellings(field: Any) -> None:
     assert layout({"f": field}) == layout({"f": SAME[0]})
 
 
-@pytest.mark.parametrize("field", [(0, 8), (0, 8, "n"), (0, 8, "number"), (0, 8, "net"), (0, 8, "be")])
+@pytest.mark.parametrize(
+    "field", [(0, 8), (0, 8, "n"), (0, 8, "number"), (0, 8, "net"), (0, 8, "be")]
+)
 def test_numbers_are_big_endian_unless_told_otherwise(field: Any) -> None:
     assert layout({"f": field})["f"] == (0, 8, False, "big")
 
@@ -226,7 +228,11 @@ BAD_FIELDS = [
     ((0, 0), ValueError, 'length of field "f" must be at least 1, not 0'),
     (("0", 8), TypeError, 'offset of field "f" must be an integer, not str'),
     ({"offset": 0}, TypeError, 'length of field "f" must be an integer, not NoneType'),
-    ({"offset": 0, "length": 1, "lenght": 1}, ValueError, "field \"f\" has unknown keys ['lenght']"),
+    (
+        {"offset": 0, "length": 1, "lenght": 1},
+        ValueError,
+        "field \"f\" has unknown keys ['lenght']",
+    ),
     ((0, 8, "float"), ValueError, 'type of field "f" must be "number" or "string", not '),
     ((0, 8, "", "big"), ValueError, 'type of field "f" must be "number" or "string", not '),
     ((0, 8, "n", "middle"), ValueError, 'endian of field "f" must be "big", "net"'),
@@ -242,9 +248,9 @@ def test_a_wrong_field_is_named(field: Any, kind: type[Exception], message: str)
 
 
 def test_a_layout_is_a_mapping_of_names() -> None:
-    with pytest.raises(TypeError, match="^layout must be a mapping of fields, not list$"):
+    with pytest.raises(TypeError, match=r"^layout must be a mapping of fields, not list$"):
         Data(1).layout([])  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^the name of a field must be a string, not 1$"):
+    with pytest.raises(TypeError, match=r"^the name of a field must be a string, not 1$"):
         layout({1: (0, 8)})  # type: ignore[dict-item]
 
 
@@ -282,14 +288,16 @@ def test_a_segment_has_a_layout_of_its_own() -> None:
     assert data.field == 1
 
 
-@pytest.mark.parametrize(("offset", "length"), [(-1, 2), (6, None), (5, 2), (0, 0), (0, -1), (0, 7)])
+@pytest.mark.parametrize(
+    ("offset", "length"), [(-1, 2), (6, None), (5, 2), (0, 0), (0, -1), (0, 7)]
+)
 def test_a_segment_outside_is_refused(offset: int, length: int | None) -> None:
     with pytest.raises(ValueError, match=r"^segment at .* long, is not inside 0 to 6 bytes$"):
         Data(6).segment(offset, length)
 
 
 def test_a_segment_s_bounds_are_integers() -> None:
-    with pytest.raises(TypeError, match="^offset must be an integer, not str$"):
+    with pytest.raises(TypeError, match=r"^offset must be an integer, not str$"):
         Data(6).segment("1")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^length must be an integer, not float$"):
+    with pytest.raises(TypeError, match=r"^length must be an integer, not float$"):
         Data(6).segment(1, 2.0)  # type: ignore[arg-type]

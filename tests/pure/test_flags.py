@@ -25,7 +25,7 @@ def test_a_string_is_the_union_of_its_letters(letters: list[str]) -> None:
 def test_any_other_letter_is_named_as_invalid(text: str) -> None:
     if set(text) <= set(KERNEL):
         return
-    with pytest.raises(ValueError, match="^invalid flags name "):
+    with pytest.raises(ValueError, match=r"^invalid flags name "):
         flags_value(text)
 
 
@@ -34,7 +34,7 @@ def test_an_integer_that_fits_a_c_int_is_taken_as_it_is(number: int) -> None:
     if 0 <= number < 1 << 31:
         assert flags_value(number) == number
     else:
-        with pytest.raises(ValueError, match="^flags out of range: "):
+        with pytest.raises(ValueError, match=r"^flags out of range: "):
             flags_value(number)
 
 

@@ -59,7 +59,7 @@ def test_the_names_listed_are_all_there_are() -> None:
 
 
 def test_nobody_can_change_the_names() -> None:
-    with pytest.raises(TypeError, match="does not support item assignment"):
+    with pytest.raises(TypeError, match=r"does not support item assignment"):
         lunatik_socket.optname["x"] = "SO_X"  # type: ignore[index]
 
 
@@ -117,8 +117,12 @@ def test_families(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("tcp", socket.SOCK_STREAM), ("t", socket.SOCK_STREAM)]
-    + [("udp", socket.SOCK_DGRAM), ("u", socket.SOCK_DGRAM)],
+    [
+        ("tcp", socket.SOCK_STREAM),
+        ("t", socket.SOCK_STREAM),
+        ("udp", socket.SOCK_DGRAM),
+        ("u", socket.SOCK_DGRAM),
+    ],
 )
 def test_types(name: str, number: int) -> None:
     assert options.type_number(name) == number

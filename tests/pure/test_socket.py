@@ -10,6 +10,8 @@ import socket as python_socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -30,8 +32,12 @@ DONTWAIT = python_socket.MSG_DONTWAIT
 @pytest.mark.parametrize("family", ["inet", "i"])
 @pytest.mark.parametrize(
     ("kind", "number"),
-    [("tcp", python_socket.SOCK_STREAM), ("t", python_socket.SOCK_STREAM)]
-    + [("udp", python_socket.SOCK_DGRAM), ("u", python_socket.SOCK_DGRAM)],
+    [
+        ("tcp", python_socket.SOCK_STREAM),
+        ("t", python_socket.SOCK_STREAM),
+        ("udp", python_socket.SOCK_DGRAM),
+        ("u", python_socket.SOCK_DGRAM),
+    ],
 )
 def test_new(family: str, kind: str, number: int) -> None:
     with new(family, kind) as sock:
@@ -150,7 +156,7 @@ def test_collection_closes_and_says_nothing(capfd: pytest.CaptureFixture[str]) -
     descriptor = sock.fileno()
     del sock
     gc.collect()
-    with pytest.raises(OSError, match="Bad file descriptor"):
+    with pytest.raises(OSError, match=r"Bad file descriptor"):
         os.fstat(descriptor)
     assert capfd.readouterr() == ("", "")
 
@@ -390,8 +396,17 @@ def test_buffer_sizes_are_doubled_by_the_kernel(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "read"),
-    [("nd", 1, 1), ("c", 1, 1), ("ki", 7, 7), ("kv", 3, 3), ("kc", 5, 5), ("ut", 1234, 1234)]
-    + [("q", 1, 1), ("da", 1, 1), ("f", 16, 16)],
+    [
+        ("nd", 1, 1),
+        ("c", 1, 1),
+        ("ki", 7, 7),
+        ("kv", 3, 3),
+        ("kc", 5, 5),
+        ("ut", 1234, 1234),
+        ("q", 1, 1),
+        ("da", 1, 1),
+        ("f", 16, 16),
+    ],
 )
 def test_tcp_options(name: str, value: int, read: int) -> None:
     with new() as sock:
@@ -420,47 +435,56 @@ def test_error_is_fetched_once() -> None:
 # --------------------------------------------------------------- signals
 
 
-def test_a_handler_that_raises_ends_a_blocked_call_and_its_error_passes_unchanged() -> None:
-    class Stop(Exception):
-        pass
+class StopError(Exception):
+    pass
 
-    calls = [
-        (Stop, "recv", lambda a, _: a.recv(1)),
-        (TypeError, "recv", lambda a, _: a.recv(1)),
-        (ValueError, "recv into", lambda a, _: a.recv(bytearray(1))),
-        (TimeoutError, "recvmsg", lambda a, _: a.recvmsg({"iov_len": 1})),
-        (ConnectionError, "accept", lambda _, b: b.accept()),
-        (KeyboardInterrupt, "select", lambda a, _: lunatik_socket.poll([a]).select()),
-    ]
+
+BLOCKED: list[tuple[type[BaseException], Callable[[Socket, Socket], object]]] = [
+    (StopError, lambda _, sock: sock.recv(1)),
+    (TypeError, lambda _, sock: sock.recv(1)),
+    (ValueError, lambda _, sock: sock.recv(bytearray(1))),
+    (BufferError, lambda _, sock: sock.recv(Data(1), "P")),
+    (TimeoutError, lambda _, sock: sock.recvmsg({"iov_len": 1})),
+    (BlockingIOError, lambda _, sock: sock.recvmsg({}, bytearray(1))),
+    (ConnectionError, lambda listener, _: listener.accept()),
+    (TypeError, lambda _, sock: [sock.send(bytes(1 << 20)) for _ in range(64)]),
+    (KeyboardInterrupt, lambda _, sock: lunatik_socket.poll([sock]).select()),
+]
+
+
+@contextmanager
+def alarm(handler: Callable[..., object]) -> Iterator[None]:
+    """Call `handler` once, 50 ms into the block."""
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(("kind", "call"), BLOCKED)
+def test_a_handler_that_raises_ends_a_blocked_call_and_its_error_passes_unchanged(
+    kind: type[BaseException], call: Callable[[Socket, Socket], object]
+) -> None:
+    raised = kind(5, "of the handler")
+
+    def handler(*_: object) -> None:
+        raise raised
+
     with listening() as (listener, ip, port), new() as client:
         client.connect(ip, port)
         with listener.accept() as accepted:
-            for kind, name, call in calls:
-                raised = kind("mine", name)
-
-                def handler(*_: object, raised: BaseException = raised) -> None:
-                    raise raised
-
-                before = signal.signal(signal.SIGALRM, handler)
-                try:
-                    with pytest.raises(kind) as caught:
-                        signal.setitimer(signal.ITIMER_REAL, 0.05)
-                        call(accepted, listener)
-                finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                    signal.signal(signal.SIGALRM, before)
-                assert caught.value is raised
+            with pytest.raises(kind) as caught, alarm(handler):
+                call(listener, accepted)
+            assert caught.value is raised
+            assert caught.value.args == (5, "of the handler")
 
 
 def test_a_handler_that_returns_lets_a_blocked_call_go_on() -> None:
-    with tcp_pair() as (client, accepted):
-        before = signal.signal(signal.SIGALRM, lambda *_: client.send(b"x"))
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
-            assert accepted.recv(1) == (b"x", 1)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+    with tcp_pair() as (client, accepted), alarm(lambda *_: client.send(b"x")):
+        assert accepted.recv(1) == (b"x", 1)
 
 
 BROKEN_PIPE = """
