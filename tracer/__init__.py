@@ -1,4 +1,4 @@
-"""The tracer: which socket operations the machine's programs make, and what each costs in the kernel."""
+"""The tracer: which socket operations programs make, and what each costs in the kernel."""
 
 __version__ = "0.1.0"
 __all__ = ["__version__"]

@@ -1,4 +1,4 @@
-"""What is to be traced: the one description that the command line, the loader and the session share."""
+"""What is to be traced: the one description that command line, loader and session share."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -29,12 +29,15 @@ class Filter:
 class Config:
     """A tracing session's settings.
 
-    `label` is one of `LABELS` or None. `label_values` bounds how many cells carry a label of their
-    own, `threads` how many threads are followed at once. `measure_cost` switches the kernel's own
-    accounting of BPF run time on (it adds to each run).
+    `operations` names those to trace, all if empty: fewer cost less, and stop sooner (a kernel
+    takes some 10 ms to let go of each tracepoint, one after another). `label` is one of `LABELS`
+    or None; `label_cells` bounds how many cells carry a label of their own, `threads` how many
+    threads are followed at once. `measure_cost` switches the kernel's own accounting of BPF run
+    time on (it adds to each run). `tracer_pid` is never traced.
     """
 
     filter: Filter = field(default_factory=Filter)
+    operations: tuple[str, ...] = ()
     label: str | None = None
     label_cells: int = 512
     threads: int = 16384
@@ -52,8 +55,9 @@ class Config:
         return cls(
             **data
             | {
+                "operations": tuple(data["operations"]),
                 "filter": Filter(
                     **chosen | {"pids": tuple(chosen["pids"]), "comms": tuple(chosen["comms"])}
-                )
+                ),
             }
         )

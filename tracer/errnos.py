@@ -36,7 +36,7 @@ _KERNEL_NAMES = (
 ERRNO_SLOTS = KERNEL_FIRST_SLOT + len(_KERNEL_NAMES)
 
 # Where one number has two names, the kernel's own.
-_NAMES = errno.errorcode | {11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP"}
+_NAMES = {**errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP"}
 
 ERRNO_NAMES = (
     "unknown",

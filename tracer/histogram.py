@@ -6,6 +6,7 @@ holds all that is no longer than its bound; slot OVERFLOW all that is longer tha
 The same numbers rule the kernel side (bpf/histogram.h), which gets them as macros.
 """
 
+import math
 from collections.abc import Sequence
 
 __all__ = [
@@ -23,9 +24,7 @@ MIN_EXPONENT, MAX_EXPONENT = -24, 8  # 60 ns to 256 s
 OVERFLOW = (MAX_EXPONENT - MIN_EXPONENT) * SLOTS_PER_OCTAVE + 1
 SLOTS = OVERFLOW + 1
 
-UPPER_BOUNDS_SECONDS = tuple(
-    2.0 ** (MIN_EXPONENT + i / SLOTS_PER_OCTAVE) for i in range(OVERFLOW)
-)
+UPPER_BOUNDS_SECONDS = tuple(2.0 ** (MIN_EXPONENT + i / SLOTS_PER_OCTAVE) for i in range(OVERFLOW))
 """Inclusive upper bound of every slot but the overflow slot, in seconds."""
 
 
@@ -45,6 +44,6 @@ def quantile_seconds(slots: Sequence[int], quantile: float) -> float:
             if i == OVERFLOW:
                 return float("inf")
             share = (rank - below) / count
-            return 2.0 ** (MIN_EXPONENT + (i - 1 + share) / SLOTS_PER_OCTAVE)
+            return math.exp2(MIN_EXPONENT + (i - 1 + share) / SLOTS_PER_OCTAVE)
         below += count
     return float("inf")

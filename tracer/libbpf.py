@@ -1,4 +1,4 @@
-"""libbpf.so.1 through ctypes: the few calls we need of it. Every libbpfcc brings the library along."""
+"""libbpf.so.1 through ctypes: the few calls we need. Every libbpfcc brings the library along."""
 
 import ctypes
 import functools

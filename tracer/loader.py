@@ -40,7 +40,7 @@ def main(descriptor: int) -> None:
         parent.send(json.dumps(description).encode())
         for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
             socket.send_fds(parent, [b"."], descriptors[start : start + _DESCRIPTORS_AT_ONCE])
-    # Without the interpreter's tidying up: bcc would detach at exit, and only its copies matter less.
+    # Without the interpreter's tidying up, which takes longer than all that is left to do.
     os._exit(0)
 
 
@@ -94,7 +94,9 @@ def _compile(bcc: Any, program: Program) -> Any:
     try:
         return bcc.BPF(text=program.text)
     except Exception as error:  # bcc raises nothing finer
-        raise ProgramError(f"cannot compile the BPF programs: {error}; please report this") from error
+        raise ProgramError(
+            f"cannot compile the BPF programs: {error}; please report this"
+        ) from error
 
 
 def _attach(bpf: Any, item: Attachment) -> str | None:

@@ -86,6 +86,7 @@ def operation_layer(config: Config, tracefs: Path) -> Program:
         (OPERATIONS.index(operation), call)
         for operation, call in system_calls()
         if (tracefs / f"events/syscalls/sys_enter_{call.name}").is_dir()
+        and (not config.operations or operation.name in config.operations)
     ]
     macros = _macros(config, tracefs) | {"PROBES": len(calls)}
     functions = [
@@ -231,4 +232,3 @@ def _expand(path: Path, seen: set[Path] | None = None) -> str:
         else:
             lines.append("")
     return "\n".join(lines)
-

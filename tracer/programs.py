@@ -59,7 +59,7 @@ def program_info(descriptor: int) -> ProgramInfo:
 
 
 def enable_run_statistics() -> int:
-    """Have the kernel measure every BPF program's run time while the returned descriptor is open."""
+    """Have the kernel measure BPF programs' run time while the returned descriptor is open."""
     descriptor: int = libbpf().bpf_enable_stats(_STATS_RUN_TIME)
     if descriptor < 0:
         raise last_error()

@@ -1,4 +1,4 @@
-"""From the maps to a Snapshot: the one place that knows how the kernel side lays its numbers out."""
+"""From the maps to a Snapshot: the one place that knows how the kernel side lays numbers out."""
 
 import platform
 import time
@@ -77,7 +77,9 @@ def _operations(loaded: Loaded, label: str | None) -> Iterator[Series]:
         for key, values in source.items():
             fields = sum_of_cpus(values, source.field_size)
             if fields[0]:
-                yield _series(int.from_bytes(key[:4], "little"), _label_text(label, key[8:]), fields)
+                yield _series(
+                    int.from_bytes(key[:4], "little"), _label_text(label, key[8:]), fields
+                )
 
 
 def _series(index: int, label: str | None, fields: memoryview) -> Series:

@@ -57,6 +57,8 @@ class Session:
         """Compile, load, attach. Returns with every probe in place."""
         require_basics()
         _require_processes(self.config.filter.pids)
+        if self.config.filter.cgroup is not None:
+            cgroup_directory(self.config.filter.cgroup)
         self._loaded = load(self.config)
         if self.config.measure_cost:
             self._statistics = enable_run_statistics()

@@ -1,4 +1,4 @@
-"""Tests on a real kernel: they need root, and fail without it, since nothing here can be pretended."""
+"""Tests on a real kernel: they need root and fail without it; nothing here can be pretended."""
 
 import os
 from collections.abc import Iterator

@@ -30,10 +30,14 @@ class Counts:
     in_progress: Counter[str] = field(default_factory=Counter)
 
     def calls(self, operation: str, transport: str | None = None) -> int:
-        return sum(n for (o, t), n in self.number.items() if o == operation and transport in (None, t))
+        return sum(
+            n for (o, t), n in self.number.items() if o == operation and transport in (None, t)
+        )
 
     def bytes(self, operation: str, transport: str | None = None) -> int:
-        return sum(n for (o, t), n in self.moved.items() if o == operation and transport in (None, t))
+        return sum(
+            n for (o, t), n in self.moved.items() if o == operation and transport in (None, t)
+        )
 
     def errors(self, operation: str) -> dict[str, int]:
         """By errno's name."""
