@@ -1,0 +1,5 @@
+"""`python -m tracer` is `lunatik-socket`."""
+
+from tracer.cli import main
+
+main()

@@ -1,0 +1,136 @@
+"""A process that is started, and held before anything of its own until the tracer is ready."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NoReturn, Self
+
+from tracer.errors import TracerError
+
+__all__ = ["Child", "CommandError"]
+
+_PR_SET_PDEATHSIG = 1
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+
+
+class CommandError(TracerError):
+    """The command could not be executed; the status is a shell's: 127 not found, 126 else."""
+
+    def __init__(self, command: str, code: int) -> None:
+        mend = "check the name and the PATH" if code == errno.ENOENT else "is it a program?"
+        cause = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
+        super().__init__(f'cannot run "{command}": {cause}; {mend}')
+        self.exit_status = _NOT_FOUND if code == errno.ENOENT else _NOT_EXECUTABLE
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipes:
+    gate: tuple[int, int]
+    failure: tuple[int, int]
+
+
+class Child:
+    """`command`, forked but not yet executed; `release` lets it go.
+
+    With `dies_with_us` the kernel kills it when this process ends, however it ends; until it is
+    released it ends with us in any case. `output` takes the place of its standard output,
+    `errors` that of its standard error. To be made before any thread is: it forks.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        dies_with_us: bool = False,
+        output: int | None = None,
+        errors: int | None = None,
+    ) -> None:
+        self._command = tuple(command)
+        # Loaded before the fork: the child does no more than system calls.
+        self._libc = ctypes.CDLL(None, use_errno=True) if dies_with_us else None
+        self._redirections = [(s, t) for s, t in ((output, 1), (errors, 2)) if s is not None]
+        self._pipes = pipes = _Pipes(os.pipe(), os.pipe())
+        self._status: int | None = None
+        self.pid = os.fork()
+        if not self.pid:
+            self._become_command()
+        os.close(pipes.gate[0])
+        os.close(pipes.failure[1])
+        self._held = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it if it still runs: there is nobody left to wait for it."""
+        if self._held:
+            os.close(self._pipes.gate[1])
+            os.close(self._pipes.failure[0])
+        elif self.poll() is None:
+            self.send(signal.SIGKILL)
+        if self._status is None:
+            os.waitpid(self.pid, 0)
+
+    def release(self) -> None:
+        """Let it execute; raises CommandError if the kernel refuses that."""
+        self._held = False
+        with contextlib.suppress(BrokenPipeError):  # it was killed while it waited
+            os.write(self._pipes.gate[1], b"go")
+        os.close(self._pipes.gate[1])
+        with open(self._pipes.failure[0], "rb") as failure:
+            code = failure.read()
+        if code:
+            _, self._status = os.waitpid(self.pid, 0)
+            raise CommandError(self._command[0], int(code))
+
+    def poll(self) -> int | None:
+        """Return None while it runs, then its exit status as a shell tells it (128 + signal)."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if not pid:
+                return None
+            code = os.waitstatus_to_exitcode(status)
+            self._status = code if code >= 0 else 128 - code
+        return self._status
+
+    def send(self, signal_number: int) -> None:
+        """Send it a signal."""
+        if self._status is None:
+            os.kill(self.pid, signal_number)
+
+    def _become_command(self) -> NoReturn:
+        """In the child: wait for the gate to open, then execute."""
+        status = _NOT_FOUND
+        try:
+            os.close(self._pipes.gate[1])
+            os.close(self._pipes.failure[0])
+            self._prepare()
+            if os.read(self._pipes.gate[0], 1):
+                os.execvp(self._command[0], self._command)
+        except OSError as error:
+            os.write(self._pipes.failure[1], str(error.errno).encode())
+        except BaseException:  # whatever it is, it must not go on as a second tracer
+            status = 1
+        finally:
+            os._exit(status)
+
+    def _prepare(self) -> None:
+        if self._libc is not None:
+            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        for source, target in self._redirections:
+            os.dup2(source, target)
+        # As Python found them: it ignores these two, and an ignored signal stays so over an exec.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

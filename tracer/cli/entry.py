@@ -1,0 +1,136 @@
+"""Where the command line begins and where every error ends: as one line and an exit status.
+
+0    done
+2    a wrong call
+3    the kernel or the machine refuses
+126  a command that cannot be executed; 127: that is not there
+130  broken off by Ctrl-C; 141: nobody reads standard output any more
+else the started command's own
+"""
+
+import errno
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from tracer import __version__
+from tracer.errors import TracerError
+
+__all__ = ["PROGRAM", "main", "one_line"]
+
+PROGRAM = "lunatik-socket"
+_INTERRUPTED, _NOBODY_READS = 128 + 2, 128 + 13
+_WRONG_CALL, _REFUSED = 2, 3
+
+_COMMANDS = ("serve", "run", "trace", "doctor", "demo", "coverage")
+
+
+class _Commands(click.Group):
+    """Finds a command's module by its name: starting one does not load the libraries of all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"tracer.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGoneError from error  # click would end with status 1
+
+
+class _ReaderGoneError(Exception):
+    """Nobody reads standard output any more: `… | head`."""
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+@click.pass_context
+def _lunatik_socket(context: click.Context) -> int | None:
+    """Show which socket operations programs make, and what each costs inside the Linux kernel.
+
+    \b
+    EXAMPLES
+      lunatik-socket doctor                     what this machine can do
+      lunatik-socket serve socks4 --trace       a SOCKSv4 proxy, traced
+      lunatik-socket trace -- curl example.org  one command and its children
+      lunatik-socket trace --comm nginx         what runs already
+      lunatik-socket trace                      the whole machine
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        return _WRONG_CALL
+    return None
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a locale without "µ" is no reason to fail
+    status = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = _nobody_reads()
+    sys.exit(status)
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = _lunatik_socket.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except (click.ClickException, TracerError, OSError) as error:
+        return _complain(error)
+    except _ReaderGoneError:
+        return _nobody_reads()
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def _complain(error: click.ClickException | TracerError | OSError) -> int:
+    """Say it in one line; return the exit status."""
+    match error:
+        case click.UsageError():
+            text, status = _usage(error), _WRONG_CALL
+        case click.ClickException():
+            text, status = error.format_message(), _WRONG_CALL
+        case TracerError():
+            text, status = str(error), error.exit_status
+        case OSError():
+            text, status = one_line(error), _REFUSED
+    click.echo(f"{PROGRAM}: {' '.join(text.split())}", err=True)
+    return status
+
+
+def _usage(error: click.UsageError) -> str:
+    command = error.ctx.command_path if error.ctx else PROGRAM
+    cause = error.format_message().rstrip(".")
+    return f"{cause[:1].lower()}{cause[1:]}; see {command} --help"
+
+
+def one_line(error: OSError) -> str:
+    """What an operating system's error says, with its object and its name."""
+    text = error.strerror or str(error)
+    if text.startswith("cannot ") or error.errno is None:
+        return text
+    where = f' "{error.filename}"' if error.filename else ""
+    return f"cannot use{where}: {text} ({errno.errorcode.get(error.errno, error.errno)})"
+
+
+def _nobody_reads() -> int:
+    """`… | head` went away: no complaint, and nothing more to be flushed into the closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _NOBODY_READS

@@ -1,0 +1,202 @@
+"""`lunatik-socket serve`: the servers built on the socket API, traced on request."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+from tracer.cli.address import Address, address, shown
+from tracer.cli.options import TraceOptions, server_options
+from tracer.cli.tracing import Subject, trace
+from tracer.config import Filter
+from tracer.errors import CallError
+
+__all__ = ["command", "own_command"]
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+class _Server(Protocol):
+    def open(self) -> None: ...
+    def serve(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@click.group()
+def command() -> None:
+    """Run a server built on the socket API; with --trace, see what its calls cost in the kernel."""
+
+
+def _listening(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of every server."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--log",
+                "log_level",
+                type=click.Choice(_LEVELS),
+                default="info",
+                show_default=True,
+                help="What to log on standard error.",
+            ),
+            click.option("--idle-timeout", type=float, help="Seconds without traffic."),
+            click.option("--max-clients", type=int, help="How many clients at once."),
+            click.option(
+                "--listen",
+                type=address,
+                metavar="ADDR:PORT",
+                default=("127.0.0.1", port),
+                show_default=f"127.0.0.1:{port}",
+                help="Where to listen.",
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@command.command("socks4")
+@_listening(1080)
+@click.option("--connect-timeout", type=float, help="Seconds to reach a target in.")
+@click.option("--request-timeout", type=float, help="Seconds to wait for a client's request.")
+@click.option("--allow-user", "users", multiple=True, help="Serve this user id, and no other.")
+@server_options
+@click.pass_context
+def _socks4(
+    context: click.Context,
+    *,
+    listen: Address,
+    max_clients: int | None,
+    idle_timeout: float | None,
+    log_level: str,
+    connect_timeout: float | None,
+    request_timeout: float | None,
+    users: tuple[str, ...],
+    options: TraceOptions | None,
+) -> int:
+    """Run a SOCKSv4 and SOCKSv4a proxy (CONNECT)."""
+    from lunatik_socket.servers.socks4 import Socks4Config, Socks4Server  # noqa: PLC0415
+
+    settings = _given(
+        listen=listen,
+        max_clients=max_clients,
+        idle_timeout_seconds=idle_timeout,
+        connect_timeout_seconds=connect_timeout,
+        request_timeout_seconds=request_timeout,
+        allowed_users=frozenset(users) or None,
+    )
+    config = _checked(lambda: Socks4Config(**settings))
+    if options is None:
+        return _serve(Socks4Server(config), log_level)
+    target = (
+        f"http://{shown(options.metrics)}/metrics" if options.metrics else "http://example.org/"
+    )
+    hint = f"try: curl --socks4 {shown(_reachable(listen))} {target}"
+    return _trace_server(context, "SOCKSv4 proxy", listen, options, hints=(hint,) * bool(listen[1]))
+
+
+@command.command("echo")
+@_listening(10007)
+@server_options
+@click.pass_context
+def _echo(
+    context: click.Context,
+    *,
+    listen: Address,
+    max_clients: int | None,
+    idle_timeout: float | None,
+    log_level: str,
+    options: TraceOptions | None,
+) -> int:
+    """Run an echo server, on TCP and UDP at the same port."""
+    from lunatik_socket.servers.echo import EchoConfig, EchoServer  # noqa: PLC0415
+
+    settings = _given(listen=listen, max_clients=max_clients, idle_timeout_seconds=idle_timeout)
+    config = _checked(lambda: EchoConfig(**settings))
+    if options is None:
+        return _serve(EchoServer(config), log_level)
+    return _trace_server(context, "echo server", listen, options, hints=())
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """Those that were set; the rest stays as the server has it."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _checked(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except ValueError as error:
+        raise CallError(f"cannot serve: {error}") from error
+
+
+def _reachable(listen: Address) -> Address:
+    return ("127.0.0.1", listen[1]) if listen[0] == "0.0.0.0" else listen
+
+
+def _serve(server: _Server, log_level: str) -> int:
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    server.open()
+
+    def stop(number: int, _frame: object) -> None:
+        server.stop()
+        signal.signal(number, signal.SIG_DFL)  # the second one ends it at once
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    server.serve()
+    return 0
+
+
+def _trace_server(
+    context: click.Context,
+    name: str,
+    listen: Address,
+    options: TraceOptions,
+    *,
+    hints: tuple[str, ...],
+) -> int:
+    """Run this same command without --trace, as a process to be traced."""
+    arguments = ["serve", str(context.info_name)]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if parameter.name in _OWN_OPTIONS and value not in (None, ()):
+            for one in value if parameter.multiple else (value,):
+                arguments += [parameter.opts[0], shown(one) if isinstance(one, tuple) else str(one)]
+    subject = Subject(
+        text=f"{name} on {shown(listen)}",
+        filter=Filter(),
+        command=own_command(*arguments),
+        ours=True,
+        hints=hints,
+    )
+    return trace(subject, options)
+
+
+_OWN_OPTIONS = {
+    "listen",
+    "max_clients",
+    "idle_timeout",
+    "log_level",
+    "connect_timeout",
+    "request_timeout",
+    "users",
+}
+
+
+def own_command(*arguments: str) -> tuple[str, ...]:
+    """Return what starts this program again, whatever the working directory or the PATH hold."""
+    start = (
+        f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
+        "from tracer.cli import main; main()"
+    )
+    return (sys.executable, "-P", "-c", start, *arguments)

@@ -1,0 +1,130 @@
+"""The ways to attach to the kernel, each proved: a trivial program is loaded, attached and fired.
+
+Versions and configurations are not asked: distributions port back, and some kernels refuse what
+they have.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from tracer import raw_bpf
+from tracer.capabilities import require_rights, tracefs_directory
+from tracer.errors import PermissionRefused, TracerError, UnsupportedError
+from tracer.libbpf import libbpf
+from tracer.raw_bpf import Kind
+
+__all__ = ["MECHANISMS", "prove"]
+
+_PERF_TYPE_TRACEPOINT = 2
+_KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
+_BTF_KIND_FUNC = 12
+# It is called through a table of pointers, so no compiler can have put it inside another function.
+_FUNCTION = "sock_close"
+
+
+def prove(mechanism: str) -> None:
+    """Raise TracerError, with the reason and the mend, unless it works here and now."""
+    require_rights()
+    try:
+        _PROOFS[mechanism]()
+    except TracerError:
+        raise
+    except PermissionError as error:
+        raise PermissionRefused(
+            f"cannot use {mechanism}: this kernel refuses {mechanism} "
+            f"({raw_bpf.errno_name(error)}); {_MENDS[mechanism]}"
+        ) from error
+    except OSError as error:
+        raise UnsupportedError(
+            f"cannot use {mechanism}: {error.strerror} ({raw_bpf.errno_name(error)}); "
+            f"{_MENDS[mechanism]}"
+        ) from error
+
+
+def _prove_tracepoint() -> None:
+    event_id = int((tracefs_directory() / "events/syscalls/sys_enter_getppid/id").read_text())
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(Kind.TRACEPOINT, raw_bpf.counting(counter)) as program,
+        raw_bpf.open_event(_PERF_TYPE_TRACEPOINT, event_id) as event,
+    ):
+        raw_bpf.attach_to_event(event, program)
+        _require_fired("tracepoint", counter, os.getppid)
+
+
+def _prove_kprobe() -> None:
+    if not _KPROBE_TYPE.exists():
+        raise UnsupportedError(
+            "cannot use kprobe: this kernel has no kprobes (CONFIG_KPROBES); needs a kernel with "
+            "them, as the distributions' are"
+        )
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(Kind.KPROBE, raw_bpf.counting(counter)) as program,
+        raw_bpf.open_event(int(_KPROBE_TYPE.read_text()), name=_FUNCTION) as event,
+    ):
+        raw_bpf.attach_to_event(event, program)
+        _require_fired("kprobe", counter, _close_a_socket)
+
+
+def _prove_fentry() -> None:
+    function = _btf_id(_FUNCTION)
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(
+            Kind.TRACING,
+            raw_bpf.counting(counter),
+            attach_type=Kind.FENTRY,
+            function=function,
+        ) as program,
+        raw_bpf.attach_to_function(program),
+    ):
+        _require_fired("fentry", counter, _close_a_socket)
+
+
+_PROOFS: dict[str, Callable[[], None]] = {
+    "tracepoint": _prove_tracepoint,
+    "kprobe": _prove_kprobe,
+    "fentry": _prove_fentry,
+}
+_MENDS = {
+    "tracepoint": "run as root, outside of containers that forbid bpf(2) and perf_event_open(2)",
+    "kprobe": "the operation layer works without it",
+    "fentry": "kprobe does the same where it works; the operation layer works without either",
+}
+MECHANISMS = tuple(_PROOFS)
+"""By name, the cheapest for the operation layer first."""
+
+
+def _btf_id(function: str) -> int:
+    btf = libbpf().btf__load_vmlinux_btf()
+    if not btf:
+        raise UnsupportedError(
+            "cannot use fentry: the kernel has no type information (BTF); needs a kernel built "
+            "with CONFIG_DEBUG_INFO_BTF"
+        )
+    try:
+        number: int = libbpf().btf__find_by_name_kind(btf, function.encode(), _BTF_KIND_FUNC)
+    finally:
+        libbpf().btf__free(btf)
+    if number <= 0:
+        raise UnsupportedError(
+            f'cannot use fentry: the kernel\'s type information has no function "{function}"; '
+            "kprobe does the same where it works"
+        )
+    return number
+
+
+def _require_fired(mechanism: str, counter: int, act: Callable[[], object]) -> None:
+    before = raw_bpf.count_of(counter)
+    act()
+    if raw_bpf.count_of(counter) == before:
+        raise UnsupportedError(
+            f"cannot use {mechanism}: it attaches, but does not fire; please report this kernel"
+        )
+
+
+def _close_a_socket() -> None:
+    socket.socket(socket.AF_UNIX).close()
