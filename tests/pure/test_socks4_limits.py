@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -216,6 +216,38 @@ def test_a_destination_that_does_not_answer_is_refused_in_time() -> None:
             client.sendall(asking(full.getsockname()[1]))
             assert read_all(client) == REFUSED
     assert (server.stats().timed_out, server.stats().refused) == (1, 1)
+
+
+def test_a_stuck_connection_burns_no_cpu() -> None:
+    with (
+        proxy(tally=True) as server,
+        listening() as listener,
+        tunnel(server, listener) as (client, target),
+    ):
+        # Both ends of stream have reached the client's socket: a hang-up, which epoll reports
+        # whatever one waits for, while the target takes nothing and so nothing may be read.
+        target.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        client.settimeout(0.3)
+        sent = 0
+        with suppress(TimeoutError):
+            while sent < 200_000_000:
+                sent += client.send(b"x" * 65536)
+        assert sent < 200_000_000
+        client.shutdown(socket.SHUT_WR)
+        before = server.stats().calls["select"]
+        assert select.poll().poll(300) == []  # give it time to do wrong
+        assert server.stats().calls["select"] - before < 10
+        assert len(read_all(target)) == sent
+    assert server.stats().bytes_to_target == sent
+
+
+def test_an_idle_proxy_sleeps() -> None:
+    with proxy(tally=True) as server, listening() as listener:
+        with tunnel(server, listener):
+            pass
+        assert select.poll().poll(300) == []
+        assert server.stats().calls["select"] < 15
 
 
 # ---------------------------------------------------------------------- too many

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""How fast the SOCKSv4 proxy is: against no proxy, threads in its place, and microsocks (in C).
+
+    python tests/bench/bench_proxy.py [--rounds N] [--json]
+
+Everything runs on this machine's loopback, so proxy, clients and target share its cores. microsocks
+is Debian's package of that name; without it the row is left out. It speaks SOCKSv5 alone, which
+takes one message each way more.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parent.parent
+sys.path.insert(0, str(_ROOT))  # to be started by its path
+
+from tests.load import Target, download, echo_clients  # noqa: E402
+
+_DOWNLOAD_BYTES = 100_000_000
+_CONNECTIONS = 10_000
+_CLIENTS = 1_000
+_REQUESTS = 100_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians of all rounds for one way through."""
+
+    way: str
+    download_gigabytes_per_second: float
+    connections_per_second: float
+    requests_per_second: float
+
+
+@contextmanager
+def _python(script: str) -> Iterator[dict[str, int]]:
+    with subprocess.Popen(
+        [sys.executable, _HERE / script, "0"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield {"proxy": int(process.stdout.readline())}
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _microsocks() -> Iterator[dict[str, int]]:
+    from socket import create_connection, create_server  # noqa: PLC0415
+
+    with create_server(("127.0.0.1", 0)) as finder:
+        port = finder.getsockname()[1]
+    with subprocess.Popen(
+        ["microsocks", "-i", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            while True:
+                try:
+                    create_connection(("127.0.0.1", port), timeout=5).close()
+                    break
+                except ConnectionRefusedError:
+                    if process.poll() is not None:
+                        raise
+            yield {"proxy": port, "version": 5}
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _direct() -> Iterator[dict[str, int]]:
+    yield {}
+
+
+def _measure(way: str, target: Target, rounds: int, proxy: dict[str, int]) -> Result:
+    def rate(amount: float, once: Callable[[], float]) -> float:
+        return median(amount / once() for _ in range(rounds))
+
+    return Result(
+        way,
+        rate(
+            _DOWNLOAD_BYTES / 1e9,
+            lambda: download(target.source, bytes=_DOWNLOAD_BYTES, **proxy).seconds,
+        ),
+        rate(_CONNECTIONS, lambda: _echo(target, clients=50, each=1, **proxy)),
+        rate(_REQUESTS, lambda: _echo(target, clients=_CLIENTS, together=1, **proxy)),
+    )
+
+
+def _echo(target: Target, **options: int) -> float:
+    requests = _CONNECTIONS if "each" in options else _REQUESTS
+    done = echo_clients(target.echo, requests=requests, **options)
+    if done.failed:
+        raise SystemExit(f"{done.failed} requests failed: {done.first_failure}")
+    return done.seconds
+
+
+def _table(results: list[Result]) -> str:
+    lines = [
+        f"Linux {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "",
+        "| way | 100 MB download | connections | requests, 1,000 clients |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {r.way} | {r.download_gigabytes_per_second:.2f} GB/s "
+        f"| {r.connections_per_second:,.0f} /s | {r.requests_per_second:,.0f} /s |"
+        for r in results
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure each way and print a table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    ways = {
+        "no proxy": _direct(),
+        "this proxy: one loop": _python("proxy_loop.py"),
+        "two threads a client": _python("proxy_threads.py"),
+    }
+    if shutil.which("microsocks"):
+        ways["microsocks (C, a thread a client)"] = _microsocks()
+    results = []
+    for way, started in ways.items():
+        with Target() as target, started as proxy:
+            results.append(_measure(way, target, options.rounds, proxy))
+    print(json.dumps([asdict(r) for r in results]) if options.json else _table(results))
+
+
+if __name__ == "__main__":
+    main()
