@@ -92,7 +92,7 @@ _PROOFS: dict[str, Callable[[], None]] = {
 _MENDS = {
     "tracepoint": "run as root, outside of containers that forbid bpf(2) and perf_event_open(2)",
     "kprobe": "the operation layer works without it",
-    "fentry": "kprobe does the same where it works; the operation layer works without either",
+    "fentry": "the operation layer works without it",
 }
 MECHANISMS = tuple(_PROOFS)
 """By name, the cheapest for the operation layer first."""

@@ -1,0 +1,161 @@
+"""The checks, each by doing what it is about: no version and no configuration is believed.
+
+A check is a function that returns what it found, or raises TracerError with cause and mend.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracer import raw_bpf
+from tracer.capabilities import in_initial_pid_namespace, require_rights, tracefs_directory
+from tracer.cgroups import cgroup_directory
+from tracer.doctor import toolchain
+from tracer.errors import TracerError, UnsupportedError
+from tracer.mechanisms import prove
+from tracer.programs import program_info
+from tracer.raw_bpf import Kind
+
+__all__ = ["Check", "can_trace", "examine", "to_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One result. `required`: nothing can be traced without it. `mend` is None if `ok`."""
+
+    name: str
+    ok: bool
+    required: bool
+    found: str
+    mend: str | None
+
+
+def examine() -> Iterator[Check]:
+    """Every check in turn; one that fails never keeps the others from being made."""
+    for name, required, body in _CHECKS:
+        try:
+            found = body()
+        except TracerError as error:
+            cause, _, mend = str(error).rpartition("; ")
+            # What the sentence begins with, the name of the check says already.
+            found = cause.partition(": ")[2] or cause
+            yield Check(name, ok=False, required=required, found=found, mend=mend)
+        except OSError as error:
+            found = f"{error.strerror} ({raw_bpf.errno_name(error)})"
+            yield Check(name, ok=False, required=required, found=found, mend=_MENDS[name])
+        else:
+            yield Check(name, ok=True, required=required, found=found, mend=None)
+
+
+def can_trace(checks: list[Check]) -> bool:
+    """Whether the operation layer can run here."""
+    return all(check.ok for check in checks if check.required)
+
+
+def to_json(checks: list[Check]) -> dict[str, Any]:
+    """The document of `doctor --json` (docs/json.md)."""
+    return {
+        "can_trace": can_trace(checks),
+        "kernel": os.uname().release,
+        "machine": os.uname().machine,
+        "checks": [
+            {
+                "check": check.name,
+                "ok": check.ok,
+                "required": check.required,
+                "found": check.found,
+                "mend": check.mend,
+            }
+            for check in checks
+        ],
+    }
+
+
+def _rights() -> str:
+    require_rights()
+    return "root" if os.geteuid() == 0 else f"user {os.geteuid()} with CAP_BPF and CAP_PERFMON"
+
+
+def _bpf() -> str:
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(Kind.TRACEPOINT, raw_bpf.counting(counter)),
+    ):
+        return "a map was made and a program loaded"
+
+
+def _lockdown() -> str:
+    with raw_bpf.load(Kind.TRACEPOINT, raw_bpf.READING_KERNEL_MEMORY):
+        return "programs may read the kernel's memory"
+
+
+def _jit() -> str:
+    with raw_bpf.load(Kind.TRACEPOINT, raw_bpf.READING_KERNEL_MEMORY) as program:
+        size = program_info(program).jited_length
+    if not size:
+        raise UnsupportedError(
+            "cannot find machine code: programs are interpreted, several times slower; "
+            "sysctl net.core.bpf_jit_enable=1"
+        )
+    return f"a program became {size} bytes of machine code"
+
+
+def _btf() -> str:
+    from tracer.btf import KernelTypes  # noqa: PLC0415 - needs libbpf, which has its own check
+
+    with KernelTypes() as types:
+        offset = types.offset_of("socket", "sk")
+    size = Path("/sys/kernel/btf/vmlinux").stat().st_size
+    return f"{size / 2**20:.1f} MiB; socket.sk is at byte {offset}"
+
+
+def _pid_namespace() -> str:
+    if not in_initial_pid_namespace():
+        raise UnsupportedError(
+            "cannot choose by pid: process ids here are not those that the kernel side sees; "
+            "run on the host (docker: --pid=host), or choose with --comm or --cgroup"
+        )
+    return "the machine's own"
+
+
+def _cgroup() -> str:
+    return f"cgroup2 on {cgroup_directory('/')}"
+
+
+def _mechanism(name: str) -> Callable[[], str]:
+    def body() -> str:
+        prove(name)
+        return "a program was loaded, attached, and ran"
+
+    return body
+
+
+_CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
+    ("rights", True, _rights),
+    ("bpf(2)", True, _bpf),
+    ("lockdown", True, _lockdown),
+    ("jit", False, _jit),
+    ("tracefs", True, lambda: str(tracefs_directory())),
+    ("libbpf", True, toolchain.libbpf_version),
+    ("btf", True, _btf),
+    ("tracepoint", True, _mechanism("tracepoint")),
+    ("kprobe", False, _mechanism("kprobe")),
+    ("fentry", False, _mechanism("fentry")),
+    ("bcc", True, toolchain.bcc_version),
+    ("compiler", True, toolchain.compile_trial),
+    ("pid namespace", False, _pid_namespace),
+    ("cgroup", False, _cgroup),
+)
+
+_AS_ROOT = "run as root, outside of containers that forbid it"
+_MENDS = {
+    "bpf(2)": f"{_AS_ROOT}; the kernel needs CONFIG_BPF_SYSCALL",
+    "lockdown": f"{_AS_ROOT}; kernel lockdown must not be at confidentiality",
+    "jit": _AS_ROOT,
+    "btf": "needs a kernel built with CONFIG_DEBUG_INFO_BTF, as the distributions' are",
+    "tracefs": "mount -t tracefs tracefs /sys/kernel/tracing",
+    "pid namespace": "mount /proc",
+    "cgroup": "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+}

@@ -1,0 +1,72 @@
+"""What compiles the programs: libbpf, bcc, its compiler. bcc is tried in a child, as it is used."""
+
+import ctypes
+import functools
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tracer.errors import UnsupportedError
+from tracer.hand_over import _interpreter  # the one that the loader runs in
+from tracer.libbpf import libbpf
+
+__all__ = ["bcc_version", "compile_trial", "libbpf_version"]
+
+_TIMEOUT_SECONDS = 180  # under emulation a compilation takes a minute
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from tracer.doctor import bcc_trial; "
+    "bcc_trial.main()"
+)
+_NOT_TRIED = "cannot compile: bcc is missing; see bcc"
+
+
+def libbpf_version() -> str:
+    """Load the library; raises UnsupportedError without it."""
+    library = libbpf()
+    if not hasattr(library, "libbpf_version_string"):
+        return "below 1.0"
+    library.libbpf_version_string.restype = ctypes.c_char_p
+    version: bytes = library.libbpf_version_string()
+    return version.decode()
+
+
+def bcc_version() -> str:
+    """Import bcc as the loader does; raises UnsupportedError without it."""
+    answer = _trial()
+    if "missing" in answer:
+        raise UnsupportedError(answer["missing"])
+    return f"{answer['version']} in {answer['file']}"
+
+
+def compile_trial() -> str:
+    """Compile a trivial program with bcc."""
+    answer = _trial()
+    if "missing" in answer:
+        raise UnsupportedError(_NOT_TRIED)
+    if "failure" in answer:
+        raise UnsupportedError(f"cannot compile: {answer['failure']}; please report this")
+    return f"a program compiled in {answer['seconds']:.2f} s, without kernel headers"
+
+
+@functools.cache
+def _trial() -> dict[str, Any]:
+    """What tracer/doctor/bcc_trial.py says."""
+    interpreter = _interpreter()
+    command = [interpreter, "-c", _START, str(Path(__file__).parents[2])]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
+        return {
+            "missing": f'cannot run bcc with "{interpreter}": {error}; '
+            "install python3-bpfcc (Debian, Ubuntu) or repair it"
+        }
+    return answer
