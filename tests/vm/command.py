@@ -65,12 +65,19 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return listed[:at], listed[at + 1 :]
 
 
-def pytest_command(python: str, arguments: Sequence[str], junit: str, *, timeout: float) -> str:
-    """Return the shell command that runs pytest on the project, the kernel tests by default."""
+def pytest_command(
+    python: str, arguments: Sequence[str], junit: str, *, timeout: float, default: Sequence[str]
+) -> str:
+    """Return the shell command that runs pytest on the project.
+
+    *default* is what to test when *arguments* name no path; *timeout* (s) is for each test.
+    """
     paths = [argument for argument in arguments if Path(PROJECT, argument.split("::")[0]).exists()]
     command = [
-        python, "-m", "pytest", "-o", f"timeout={timeout:.0f}", "--color=no",
-        f"--junit-xml={junit}", *arguments, *([] if paths else ["tests/kernel"]),
+        python, "-m", "pytest", "-c", "pyproject.toml", "-o", f"timeout={timeout:.0f}",
+        # A test that hangs fails alone; the ring has a limit for the whole run.
+        "-o", "timeout_method=signal",
+        "--verbose", "--color=no", f"--junit-xml={junit}", *arguments, *([] if paths else default),
     ]  # fmt: skip
     return f"cd {shlex.quote(str(PROJECT))} && {shlex.join(command)}"
 

@@ -1,14 +1,13 @@
 """Boots a kernel under QEMU's software emulation and runs one shell command in it as root."""
 
 import shutil
-import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.vm import initramfs
 from tests.vm.command import PlaceError
 from tests.vm.kernels import Kernel
+from tests.vm.process import attend
 
 __all__ = ["run"]
 
@@ -53,36 +52,11 @@ def run(
     status.unlink(missing_ok=True)
     (results / "command").write_text(COMMAND % command)
     (results / "initramfs").write_bytes(initramfs.build(kernel))
-    in_time = _attend(_qemu(kernel, results, memory, cpus), timeout, on_line)
-    if not (in_time and status.exists()):
-        why = "the guest died" if in_time else f"no end within {timeout:.0f} s"
+    ended = attend(_qemu(kernel, results, memory, cpus), timeout, on_line) is not None
+    if not (ended and status.exists()):
+        why = "the guest died" if ended else f"no end within {timeout:.0f} s"
         raise PlaceError(f"{why}; the console's last lines:\n{_tail(results)}")
     return int(status.read_text())
-
-
-def _attend(command: list[str], timeout: float, on_line: Callable[[str], None]) -> bool:
-    """Run QEMU to its end, hand its output on line by line; False when it had to be killed."""
-    late = threading.Event()
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace",
-    ) as process:  # fmt: skip
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        watch = threading.Timer(timeout, end)
-        watch.start()
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                on_line(line.rstrip("\n"))
-            process.wait()
-        finally:
-            watch.cancel()
-            process.kill()
-    return not late.is_set()
 
 
 def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
@@ -91,8 +65,7 @@ def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
     if qemu is None:
         raise PlaceError('cannot find "qemu-system-x86_64": install qemu-system-x86')
     return [
-        # Dies with this process, however that dies.
-        "setpriv", "--pdeathsig", "KILL", qemu,
+        qemu,
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem",
         "-smp", str(cpus), "-m", memory,

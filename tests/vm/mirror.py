@@ -10,10 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Mirror", "MirrorError", "PrivateApt", "cache_directory", "find_mirror"]
+__all__ = [
+    "Mirror",
+    "MirrorError",
+    "PrivateApt",
+    "cache_directory",
+    "find_mirror",
+    "machine_settings",
+    "run",
+]
 
 KEYS = ("/usr/share/keyrings/debian-archive-*.*", "/etc/apt/trusted.gpg.d/debian-*.*")
 INDEX_FORMAT = "$(RELEASE) $(REPO_URI)"
+TIMEOUT_SECONDS = 900
 SETTINGS_LEFT_OUT = ("Dir", "CommandLine", "APT::Sandbox")
 
 
@@ -42,16 +51,8 @@ def cache_directory() -> Path:
 
 def find_mirror() -> Mirror:
     """Read the mirror from the machine's own apt configuration, with or without its lists."""
-    listing = _run(
-        [
-            "apt-get",
-            "indextargets",
-            "--no-release-info",
-            "--format",
-            INDEX_FORMAT,
-            "Created-By: Packages",
-        ]
-    )
+    wanted = ("--no-release-info", "--format", INDEX_FORMAT, "Created-By: Packages")
+    listing = run("apt-get", "indextargets", *wanted)
     return choose_mirror(line.split() for line in listing.splitlines())
 
 
@@ -69,6 +70,18 @@ def choose_mirror(targets: Iterable[list[str]]) -> Mirror:
             "userlands from the mirror that apt is set up with; run it on Debian"
         )
     return Mirror(archive, security)
+
+
+def machine_settings() -> list[str]:
+    """Return the machine's apt settings that hold elsewhere too: proxy, certificates, dates.
+
+    Hooks are left out: images often have one that empties the machine's own cache.
+    """
+    return [
+        line
+        for line in run("apt-config", "dump").splitlines()
+        if "-Invoke" not in line and not line.startswith(SETTINGS_LEFT_OUT)
+    ]
 
 
 class PrivateApt:
@@ -94,15 +107,9 @@ class PrivateApt:
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
         """Run an apt command in this root; returns its standard output."""
-        return _run(list(command), cwd=cwd, APT_CONFIG=str(self.root / "apt.conf"))
+        return run(*command, cwd=cwd, APT_CONFIG=str(self.root / "apt.conf"))
 
     def _settings(self) -> str:
-        # Hooks are left out: images often have one that empties the machine's own cache.
-        kept = [
-            line
-            for line in _run(["apt-config", "dump"]).splitlines()
-            if "-Invoke" not in line and not line.startswith(SETTINGS_LEFT_OUT)
-        ]
         directories = {
             "Dir::State": "state", "Dir::State::status": "status", "Dir::Cache": "cache",
             "Dir::Etc::sourcelist": "sources.list", "Dir::Etc::sourceparts": "none",
@@ -114,21 +121,27 @@ class PrivateApt:
         # The cache lies in a home directory, where apt's own unprivileged user cannot read.
         ours |= {"APT::Sandbox::User": "root", "Acquire::Languages": "none"}
         ours |= {"Acquire::Retries": "3", "Acquire::http::Timeout": "30"}
-        return "\n".join([*kept, *(f'{key} "{value}";' for key, value in ours.items())]) + "\n"
+        return (
+            "\n".join([*machine_settings(), *(f'{key} "{value}";' for key, value in ours.items())])
+            + "\n"
+        )
 
 
-def _run(command: list[str], cwd: Path | None = None, **environment: str) -> str:
+def run(*command: str, cwd: Path | None = None, **environment: str) -> str:
+    """Run a command, with the mirror or for it; returns its output, or raises MirrorError."""
     try:
         done = subprocess.run(
             command, cwd=cwd, env=os.environ | {"LC_ALL": "C.UTF-8"} | environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=True,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+            timeout=TIMEOUT_SECONDS,
         )  # fmt: skip
     except FileNotFoundError as error:
         raise MirrorError(f'cannot find "{command[0]}": run this ring on Debian') from error
     except subprocess.TimeoutExpired as error:
         raise MirrorError(
-            f'cannot run "{command[0]}": no end within 600 s; is the mirror there?'
+            f'cannot run "{command[0]}": no end within {TIMEOUT_SECONDS} s; is the mirror there?'
         ) from error
     except subprocess.CalledProcessError as error:
-        raise MirrorError(f'cannot run "{" ".join(command)}": {error.stderr.strip()}') from error
+        last_words = (error.stderr.strip() or error.stdout.strip())[-2000:]
+        raise MirrorError(f'cannot run "{" ".join(command)}": {last_words}') from error
     return done.stdout

@@ -11,6 +11,7 @@ from tests.vm.kernels import Kernel
 
 __all__: list[str] = []
 
+TESTS = ("tests/kernel",)
 # Under emulation a test takes ten to twenty times as long as on the host.
 TEST_TIMEOUT_SECONDS = 600
 
@@ -32,8 +33,9 @@ def prepare(name: str, refresh: bool) -> Place:
 def command(kernel: Kernel, arguments: Sequence[str]) -> str:
     """Return what the guest does: pytest, knowing which kernel it is on."""
     pytest = pytest_command(
-        sys.executable, arguments, "/run/results/junit.xml", timeout=TEST_TIMEOUT_SECONDS
-    )
+        sys.executable, arguments, "/run/results/junit.xml",
+        timeout=TEST_TIMEOUT_SECONDS, default=TESTS,
+    )  # fmt: skip
     return f"export LUNATIK_SOCKET_RING={shlex.quote('kernel/' + kernel.name)}\n({pytest})"
 
 

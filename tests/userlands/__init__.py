@@ -1,0 +1,1 @@
+"""The ring of tests in other userlands: other bcc, LLVM and Python, this machine's kernel."""

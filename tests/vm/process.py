@@ -1,0 +1,41 @@
+"""Runs one long command under a time limit, its output handed on line by line."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+
+__all__ = ["attend"]
+
+
+def attend(command: Sequence[str], timeout: float, on_line: Callable[[str], None]) -> int | None:
+    """Run *command* to its end; returns its exit status, or None when *timeout* (s) ran out.
+
+    Nothing of it stays behind: what it started is killed with it, and it dies with this process
+    however that dies.
+    """
+    late = threading.Event()
+    with subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", *command], start_new_session=True, text=True,
+        errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+
+        def end() -> None:
+            late.set()
+            os.killpg(process.pid, signal.SIGKILL)
+
+        watch = threading.Timer(timeout, end)
+        watch.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                on_line(line.rstrip("\n"))
+            status = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            watch.cancel()
+    return None if late.is_set() else status
