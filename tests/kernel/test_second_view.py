@@ -127,7 +127,7 @@ def test_python_http_server_and_curl(session: Session, tmp_path: Path) -> None:
     assert counts.bytes("send", "tcp") == requested + headers + bodies
     assert counts.bytes("recv", "tcp") == requested + headers + bodies
     assert not counts.lost
-    assert not counts.in_progress
+    assert set(counts.in_progress) <= {"select"}  # the server waiting for the next connection
 
 
 def _curl(url: str) -> tuple[int, int, int]:
