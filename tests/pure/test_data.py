@@ -169,6 +169,11 @@ def test_a_number_outside_or_too_wide_reads_none_and_writes_nothing(
     assert bytes(data) == content
 
 
+def test_64_bits_are_the_most() -> None:
+    data = Data(b"\xff" * 9).layout({"most": (3, 64), "more": (3, 65)})
+    assert (data.most, data.more) == ((1 << 64) - 1, None)
+
+
 def test_a_name_in_no_layout_reads_none_and_writes_nothing() -> None:
     data = Data(b"ab")
     assert data.field is None

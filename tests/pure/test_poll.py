@@ -311,6 +311,16 @@ def test_a_descriptor_used_again_is_another_member() -> None:
             assert members.select(LONG_MS) == (0, again)
 
 
+def test_a_descriptor_closed_behind_our_back_does_not_make_its_successor_a_member() -> None:
+    with udp_pair() as (one, _), poll([one]) as members:
+        number = one.detach()
+        os.close(number)
+        with new("i", "u") as again:
+            assert again.fileno() == number
+            with pytest.raises(ValueError, match=r"> is not in the poll$"):
+                members.remove(again)
+
+
 def test_what_is_no_member_is_refused() -> None:
     with udp_pair() as (one, other), poll([one]) as members:
         for call in (members.remove, lambda sock: members.modify(sock, "r")):

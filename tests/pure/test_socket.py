@@ -363,7 +363,8 @@ def test_recvmsg_on_a_stream_names_the_peer_known_from_connect_and_accept() -> N
         accepted.send(b"y")
         for sock, other in ((client, accepted), (accepted, client)):
             ip, port = other.getsockname()
-            assert sock.recvmsg({"iov_len": 1})[2]["name"] == {"addr": ip, "port": port}
+            assert sock.recvmsg({"iov_len": 1}, "P")[2]["name"] == {"addr": ip, "port": port}
+            assert sock.recvmsg({}, bytearray(1))[2]["name"] == {"addr": ip, "port": port}
 
 
 def test_recvmsg_takes_flags_in_the_place_of_the_buffer_and_behind_it() -> None:

@@ -88,6 +88,13 @@ def test_listen_on_udp() -> None:
             sock.listen(1)
 
 
+def test_the_address_bound_to_is_named() -> None:
+    with new() as sock:
+        sock.bind("127.0.0.1", 0)
+        with refused(errno.EINVAL, 'cannot accept on "127.0.0.1:0": …'):
+            sock.accept()
+
+
 def test_accept_without_listen() -> None:
     with new() as sock, refused(errno.EINVAL, f'cannot accept on "descriptor {sock.fileno()}": …'):
         sock.accept()
