@@ -4,18 +4,18 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import click
 
 from tracer.cli.address import Address, address, shown
 from tracer.cli.options import TraceOptions, server_options
+from tracer.cli.own import own_command
 from tracer.cli.tracing import Subject, trace
 from tracer.config import Filter
 from tracer.errors import CallError
 
-__all__ = ["command", "own_command"]
+__all__ = ["command"]
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -191,12 +191,3 @@ _OWN_OPTIONS = {
     "request_timeout",
     "users",
 }
-
-
-def own_command(*arguments: str) -> tuple[str, ...]:
-    """Return what starts this program again, whatever the working directory or the PATH hold."""
-    start = (
-        f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
-        "from tracer.cli import main; main()"
-    )
-    return (sys.executable, "-P", "-c", start, *arguments)

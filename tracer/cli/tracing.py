@@ -44,8 +44,15 @@ class Subject:
     hints: tuple[str, ...] = ()
 
 
-def trace(subject: Subject, options: TraceOptions) -> int:
-    """Trace until the command ends, the time is up or a signal comes; return the exit status."""
+def trace(
+    subject: Subject,
+    options: TraceOptions,
+    make_view: Callable[[Header], View] | None = None,
+) -> int:
+    """Trace until the command ends, the time is up or a signal comes; return the exit status.
+
+    `make_view` is for what shows the numbers in a way of its own.
+    """
     _require_mechanism(options.mechanism)
     with ExitStack() as stack:
         report = stack.enter_context(_json_files(options))
@@ -57,7 +64,7 @@ def trace(subject: Subject, options: TraceOptions) -> int:
         signals = stack.enter_context(Signals())
         url = _serve_metrics(stack, options, session)
         header = Header(_text(subject, child), url, subject.hints)
-        view = _view(options, header, stream, live=live)
+        view = make_view(header) if make_view else _view(options, header, stream, live=live)
         _warn_of_failures(session)
         first = session.snapshot()
         stack.callback(view.end)

@@ -15,7 +15,7 @@ from tracer.snapshot import Snapshot, difference
 if TYPE_CHECKING:
     from rich.live import Live
 
-__all__ = ["Header", "LinesView", "LiveView", "NoView", "View", "is_live_terminal"]
+__all__ = ["Header", "Interval", "LinesView", "LiveView", "NoView", "View", "is_live_terminal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class NoView:
         """Nothing to be done."""
 
 
-class _Interval:
+class Interval:
     """Keeps the last snapshot, to tell what came since."""
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -76,12 +76,14 @@ class _Interval:
         self._start_ns = snapshot.monotonic_ns
 
     def rows(self, snapshot: Snapshot) -> list[table.Row]:
+        """Return the rows as of `snapshot`, with what came since the last call."""
         seconds = max(1, snapshot.monotonic_ns - self._last.monotonic_ns) / 1e9
         recent = difference(self._last, snapshot)
         self._last = snapshot
         return table.rows(snapshot, recent, seconds)
 
     def uptime_seconds(self) -> float:
+        """Return how long this has gone on, as of the last snapshot."""
         return (self._last.monotonic_ns - self._start_ns) / 1e9
 
 
@@ -94,7 +96,7 @@ class LinesView(NoView):
 
     def begin(self, snapshot: Snapshot) -> None:
         """Say what is traced, in lines that begin with `#`."""
-        self._interval = _Interval(snapshot)
+        self._interval = Interval(snapshot)
         header = self._header
         metrics = f"; metrics on {header.metrics_url}" if header.metrics_url else ""
         for line in (f"tracing {header.subject}{metrics}", *header.hints):
@@ -154,7 +156,7 @@ class LiveView:
         from rich.console import Console  # noqa: PLC0415
         from rich.live import Live  # noqa: PLC0415
 
-        self._interval = _Interval(snapshot)
+        self._interval = Interval(snapshot)
         self._live = Live(
             console=Console(file=self._stream, highlight=False),
             auto_refresh=False,

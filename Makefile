@@ -1,0 +1,75 @@
+# `make` alone lists what there is.
+
+LISTEN ?= 127.0.0.1:1080
+METRICS ?= 127.0.0.1:10435
+DURATION ?=
+TESTS ?=
+
+BIN := .venv/bin
+RUN := $(BIN)/lunatik-socket
+PYTHON := $(BIN)/python
+FOR := $(if $(DURATION),--duration $(DURATION))
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help:
+	@echo "make TARGET [LISTEN=ADDR:PORT] [METRICS=ADDR:PORT] [DURATION=SECONDS] [TESTS=PYTEST-ARGUMENTS]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ready ## A traced SOCKSv4 proxy on 127.0.0.1:1080, metrics on 127.0.0.1:10435
+	@$(RUN) serve socks4 --trace --listen $(LISTEN) --metrics $(METRICS) $(FOR)
+
+.PHONY: demo
+demo: ready ## The same with traffic of its own, for ten seconds
+	@$(RUN) demo --metrics $(METRICS) $(FOR)
+
+.PHONY: doctor
+doctor: ready ## What this machine can do, and whether each operation is counted
+	@$(RUN) doctor && $(RUN) doctor --selftest
+
+.PHONY: test
+test: ready-test ## All tests that need nothing but this machine (as root)
+	@$(PYTHON) -m pytest tests/pure tests/kernel $(TESTS)
+
+.PHONY: test-fast
+test-fast: ready-test ## The tests that need neither root nor a kernel to trace
+	@$(PYTHON) -m pytest tests/pure $(TESTS)
+
+.PHONY: test-kernels
+test-kernels: ready-test ## The kernel tests on other kernels, in virtual machines
+	@$(PYTHON) -m tests.vm.ring $(TESTS)
+
+.PHONY: test-userlands
+test-userlands: ready-test ## The tests on other distributions' Python and bcc
+	@$(PYTHON) -m tests.userlands.ring $(TESTS)
+
+.PHONY: check
+check: ready-test ## Lint, formats, types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@clang-format --dry-run -Werror $$(git ls-files 'bpf/*.c' 'bpf/*.h' 'tests/*.c' ':!bpf/kernel_headers')
+
+.PHONY: bench
+bench: ready-test ## What tracing costs, measured on this machine
+	@$(PYTHON) -m tests.bench $(TESTS)
+
+.PHONY: picture
+picture: ready ## Draw docs/images/ anew, from a traced run
+	@$(RUN) demo --no-metrics --duration 6 --picture docs/images/live.svg
+
+.PHONY: coverage
+coverage: ready ## Write the coverage table anew into README.md
+	@$(RUN) coverage --write README.md
+
+.PHONY: clean
+clean: ## Remove what was built, the virtual environment too
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: ready ready-test
+ready:
+	@./setup.sh run
+ready-test:
+	@./setup.sh test
