@@ -194,6 +194,14 @@ class Socket(_Base):
         self._peer = address
         return address
 
+    @property
+    def peer(self) -> Address | None:
+        """The peer's address as accept, connect or getpeername told it; without a system call.
+
+        An addition to the document. It outlives the connection, so a log can still name who left.
+        """
+        return self._peer
+
     def shutdown(self, how: Literal["r", "w", "rw"] = "w") -> None:  # type: ignore[override]
         """End one direction or both: `"w"` sends the end of stream. An addition to the document."""
         if how not in _SHUTDOWN:
