@@ -79,18 +79,18 @@ class EchoSession:
 
     def begin(self) -> None:
         """Wait for what comes."""
-        _log.info("%s: connected", self._client.peer)
+        _log.info("%s: connected", self._client.peer_shown)
         self._loop.watch(self._client, "r", self._on_ready)
 
     def time_out(self) -> None:
         """End, since nothing came or went for too long."""
         self._counters.timed_out += 1
-        _log.warning("%s: timed out: no traffic in time", self._client.peer)
+        _log.warning("%s: timed out: no traffic in time", self._client.peer_shown)
         self._end()
 
     def cut(self, cause: str) -> None:
         """End at once."""
-        _log.info("%s: cut: %s", self._client.peer, cause)
+        _log.info("%s: cut: %s", self._client.peer_shown, cause)
         self._end()
 
     def _on_ready(self, can_read: bool, can_write: bool) -> None:
@@ -101,13 +101,13 @@ class EchoSession:
             if can_read and flow.pump():
                 changed = True
             if flow.ended:
-                _log.info("%s: closed", self._client.peer)
+                _log.info("%s: closed", self._client.peer_shown)
                 self._end()
             elif changed:
                 self._loop.want(self._client, "r" if flow.wants_source else "w")
         except OSError as error:
             self._counters.broken += 1
-            _log.info("%s: broken off: %s", self._client.peer, error)
+            _log.info("%s: broken off: %s", self._client.peer_shown, error)
             self._end()
 
     def _end(self) -> None:

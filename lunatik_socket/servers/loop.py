@@ -32,9 +32,9 @@ class Member(Socket):
     events: str  # as in `Poll.add`; "" outside the poll
 
     @property
-    def peer(self) -> str:
-        """The other side, as known from accept or connect, for messages: `"127.0.0.1:1080"`."""
-        return f"{self._peer[0]}:{self._peer[1]}" if self._peer else "nobody"
+    def peer_shown(self) -> str:
+        """The other side, for messages: `"127.0.0.1:1080"`."""
+        return f"{self.peer[0]}:{self.peer[1]}" if self.peer else "nobody"
 
 
 class Loop:

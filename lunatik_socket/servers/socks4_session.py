@@ -232,7 +232,7 @@ class Socks4Session:
         try:
             if can_read:  # not waited for: so it is an error or a hang-up
                 code = self._target.getsockopt("s", "e") or errno.ECONNRESET
-                self._on_connect_failed(_connect_error(code, self._target.peer))
+                self._on_connect_failed(_connect_error(code, self._target.peer_shown))
             else:
                 self._grant(self._target)
         except OSError as error:
@@ -368,7 +368,7 @@ class Socks4Session:
         if log.isEnabledFor(level):
             request = self._request
             asked = f' user "{request.user}" to {request.destination}' if request else ""
-            log.log(level, "%s%s: %s", self._client.peer, asked, text)
+            log.log(level, "%s%s: %s", self._client.peer_shown, asked, text)
 
 
 def _begin_connect(target: Member, address: str, port: int) -> None:

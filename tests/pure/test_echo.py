@@ -147,8 +147,9 @@ def test_the_tally_counts_both_kinds() -> None:
     stats = server.stats()
     assert (stats.calls["recvmsg"], stats.errors["recvmsg", "EAGAIN"]) == (2, 1)
     assert (stats.calls["sendmsg"], stats.call_bytes["sendmsg"]) == (1, 3)
-    # One byte more, each way, wakes the loop for the end.
-    assert (stats.call_bytes["send"], stats.call_bytes["recv"]) == (6, 6)
+    # A byte more wakes the loop for the end; it is not received if the loop was awake anyway.
+    assert stats.call_bytes["send"] == 6
+    assert stats.call_bytes["recv"] in {5, 6}
 
 
 def test_loopback_unless_told_otherwise() -> None:
