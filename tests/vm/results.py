@@ -9,15 +9,18 @@ from xml.etree import ElementTree
 
 __all__ = ["Result", "as_json", "explain", "read", "table"]
 
+# What tests may say of the place they ran in, with pytest's record_testsuite_property: plugins
+# record things of their own.
+RECORDED = ("mechanisms",)
+
 
 @dataclass(frozen=True)
 class Result:
     """One run: *name* of the place it ran in, *status* of pytest, None when it never ended.
 
     *facts* say more about the place: its kernel, its bcc, the mechanisms; they become columns.
-    A test records one with pytest's ``record_testsuite_property``. *seconds* is the wall time of
-    the whole run, with the boot. *skips* counts the reasons given. *trouble* is set when there is
-    no report to read.
+    *seconds* is the wall time of the whole run, with the boot. *skips* counts the reasons given.
+    *trouble* is set when there is no report to read.
     """
 
     name: str
@@ -52,6 +55,7 @@ def read(
         entry.get("name", ""): entry.get("value", "")
         for suite in suites
         for entry in suite.iterfind("properties/property")
+        if entry.get("name") in RECORDED
     }
     return Result(
         name, status, seconds, facts | recorded,
