@@ -334,7 +334,7 @@ def test_no_descriptor_for_the_destination_refuses() -> None:
 # ---------------------------------------------------------------------- the end
 
 
-def test_stop_lets_clients_finish() -> None:
+def test_stop_lets_clients_finish(caplog: pytest.LogCaptureFixture) -> None:
     with (
         _logged("stopping, with 1 clients connected") as stopping,
         proxy(grace_seconds=60) as server,
@@ -350,6 +350,9 @@ def test_stop_lets_clients_finish() -> None:
         with pytest.raises(ConnectionRefusedError):
             connected(server.address)
     assert server.stats().broken == 0
+    assert [line for line in caplog.messages if "stopping" in line] == [
+        "stopping, with 1 clients connected"
+    ]
     server.stop()
 
 
