@@ -1,0 +1,1 @@
+"""Where the committed dashboards come from: `python -m dashboards.source` writes them anew."""

@@ -1,0 +1,83 @@
+"""What all boards have in common: variables, links to one another, time range."""
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import dashboard
+
+from dashboards.source.panels import SOURCE
+from tracer.exporter.metrics import DURATION, FUNCTION_DURATION, INFO
+
+__all__ = ["LINK_TO_OPERATION", "TAG", "board"]
+
+TAG = "lunatik-socket"
+LINK_TO_OPERATION = (
+    "/d/lunatik-socket-operation?${datasource:queryparam}&${job:queryparam}&${instance:queryparam}"
+    "&var-operation=${__value.raw}&${__url_time_range}"
+)
+_TARGET = 'job=~"$job",instance=~"$instance"'
+
+
+def board(name: str, title: str, description: str, *variables: str) -> build.Dashboard:
+    """An empty board with the variables `datasource`, `job`, `instance` and these."""
+    result = (
+        build.Dashboard(f"Lunatik socket / {title}")
+        .uid(f"{TAG}-{name}")
+        .description(description)
+        .tags([TAG])
+        .timezone("browser")
+        .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
+        .refresh("10s")
+        .time("now-30m", "now")
+        .with_variable(
+            build.DatasourceVariable("datasource").label("Data source").type("prometheus")
+        )
+        .with_variable(_query("job", f"label_values({INFO.name}, job)"))
+        .with_variable(_query("instance", f'label_values({INFO.name}{{job=~"$job"}}, instance)'))
+    )
+    for variable in variables:
+        result.with_variable(_choice(variable))
+    for link in _links(name):
+        result.link(link)
+    return result
+
+
+def _choice(name: str) -> build.QueryVariable:
+    metric = FUNCTION_DURATION if name == "function" else DURATION
+    if name not in metric.labels:
+        raise ValueError(f"{metric.name} has no label {name}")
+    return _query(name, f"label_values({metric.name}_count{{{_TARGET}}}, {name})")
+
+
+def _query(name: str, query: str) -> build.QueryVariable:
+    everything = dashboard.VariableOption(selected=True, text=["All"], value=["$__all"])
+    return (
+        build.QueryVariable(name)
+        .label(name.capitalize())
+        .datasource(SOURCE)
+        .query(query)
+        .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(everything)
+    )
+
+
+def _links(own: str) -> list[build.DashboardLink]:
+    others = {
+        "overview": "Overview",
+        "operation": "Operation",
+        "in-kernel": "In-kernel sockets",
+        "tracer": "Tracer",
+    }
+    return [
+        build.DashboardLink(title)
+        .type(dashboard.DashboardLinkType.LINK)
+        .url(f"/d/{TAG}-{name}")
+        .icon("dashboard")
+        .tooltip(f"Open {title} with the same choice and time")
+        .include_vars(True)
+        .keep_time(True)
+        for name, title in others.items()
+        if name != own
+    ]

@@ -1,0 +1,17 @@
+"""The four boards as JSON text."""
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from dashboards.source.in_kernel import in_kernel
+from dashboards.source.operation import operation
+from dashboards.source.overview import overview
+from dashboards.source.tracer_board import tracer
+
+__all__ = ["BOARDS", "text"]
+
+BOARDS = {"overview": overview, "operation": operation, "in_kernel": in_kernel, "tracer": tracer}
+
+
+def text(name: str) -> str:
+    """Generate one board, always the same for the same source."""
+    return JSONEncoder(sort_keys=True, indent=1).encode(BOARDS[name]().build()) + "\n"

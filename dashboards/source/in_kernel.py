@@ -1,0 +1,104 @@
+"""In-kernel sockets: the functions, and where the time of a call goes."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from dashboards.source.board import board
+from dashboards.source.panels import Column, Panel, Query, graph, heat_map, list_of
+from dashboards.source.queries import average, matching, per_second, quantile
+from tracer.exporter.metrics import DURATION, FUNCTION_BYTES, FUNCTION_DURATION, FUNCTION_ERRORS
+
+__all__ = ["in_kernel"]
+
+_SOCKET = "sock_sendmsg|__sock_sendmsg|sock_recvmsg"
+_PROTOCOL = "tcp_sendmsg|tcp_recvmsg|udp_sendmsg|udp_recvmsg"
+
+
+def in_kernel() -> Dashboard:
+    """Make the board."""
+    made = board(
+        "in-kernel",
+        "In-kernel sockets",
+        "Kernel functions of the socket layers: sockets used by code inside the kernel "
+        "(path=kernel), and how a call's time divides into system call, socket and protocol. "
+        "Needs kprobes or fentry.",
+        "function",
+        "path",
+        "transport",
+    )
+    for panel in _panels():
+        made.with_panel(panel)
+    return made
+
+
+def _panels() -> list[Panel]:
+    chosen = {"function": '=~"$function"'}
+    by = ("function", "path")
+    every = matching(".*")
+    return [
+        list_of(
+            "Functions",
+            "Every traced kernel function. Empty: this kernel gives neither kprobes nor fentry; "
+            "`lunatik-socket doctor` says which.",
+            ["function", "path"],
+            [
+                Column(
+                    "Runs/s", per_second(FUNCTION_DURATION, *by, suffix="_count", **chosen), "ops"
+                ),
+                Column("Mean", average(FUNCTION_DURATION, *by, **chosen), "s"),
+                Column("p99", quantile(0.99, *by, metric=FUNCTION_DURATION, **chosen), "s"),
+            ],
+            sort="Runs/s",
+        ),
+        graph(
+            "Where the time goes: sending",
+            "Mean time of a send, of the socket layer within it, and of the protocol within "
+            "that. The gap between two lines is the upper layer's own cost.",
+            "s",
+            Query(
+                average(DURATION, operation=matching("send|sendmsg"), path='="user"'), "system call"
+            ),
+            Query(
+                average(
+                    FUNCTION_DURATION, "function", function=matching(f"kernel_sendmsg|{_SOCKET}")
+                ),
+                "{{function}}",
+            ),
+            Query(
+                average(FUNCTION_DURATION, "function", function=matching(_PROTOCOL)), "{{function}}"
+            ),
+        ),
+        graph(
+            "Calls from inside the kernel",
+            "Operations of path=kernel: NVMe/TCP, NFS, Lunatik scripts. Nothing on an ordinary "
+            "host.",
+            "ops",
+            Query(
+                per_second(
+                    DURATION, "operation", suffix="_count", operation=every, path='="kernel"'
+                ),
+                "{{operation}}",
+            ),
+        ),
+        heat_map(
+            "Function latency",
+            "All chosen functions together; choose one above to see it alone.",
+            FUNCTION_DURATION,
+        ),
+        graph(
+            "Errors",
+            "Runs that returned an error, by errno. ERESTARTSYS: a signal or a stopping thread "
+            "broke off a wait.",
+            "ops",
+            Query(
+                per_second(FUNCTION_ERRORS, "function", "errno", **chosen), "{{function}} {{errno}}"
+            ),
+            stacked=True,
+        ),
+        graph(
+            "Bytes",
+            "Bytes per second through each function. The layers see the same bytes: never add "
+            "them up.",
+            "Bps",
+            Query(per_second(FUNCTION_BYTES, "function", **chosen), "{{function}}"),
+        ),
+    ]
