@@ -214,15 +214,24 @@ class Socket(_Base):
     def close(self) -> None:
         """Release the socket; a second call does nothing."""
         if self._polls is not None:
-            for reference in self._polls:
-                poll = reference()
-                if poll is not None:
-                    poll._member_closed(self)
-            self._polls = None
+            self._leave_polls()
         try:
             _close(self)
         except OSError as error:
             raise self._failed("close", error) from None
+
+    def detach(self) -> int:
+        """Return the descriptor, no longer owned; to this object it is as if closed."""
+        if self._polls is not None:
+            self._leave_polls()
+        return super().detach()
+
+    def _leave_polls(self) -> None:
+        for reference in self._polls or ():
+            poll = reference()
+            if poll is not None:
+                poll._member_closed(self)
+        self._polls = None
 
     # ------------------------------------------------------------------ sending
 

@@ -311,14 +311,28 @@ def test_a_descriptor_used_again_is_another_member() -> None:
             assert members.select(LONG_MS) == (0, again)
 
 
-def test_a_descriptor_closed_behind_our_back_does_not_make_its_successor_a_member() -> None:
+def test_a_descriptor_detached_is_a_member_closed() -> None:
     with udp_pair() as (one, _), poll([one]) as members:
         number = one.detach()
+        try:
+            with pytest.raises(OSError, match="EBADF") as caught:
+                members.select(0)
+            assert is_ebadf(caught.value, one)
+        finally:
+            os.close(number)
+
+
+def test_a_descriptor_closed_behind_our_back_does_not_make_its_successor_a_member() -> None:
+    one = new("i", "u")
+    with poll([one]) as members:
+        number = one.fileno()
         os.close(number)
         with new("i", "u") as again:
             assert again.fileno() == number
             with pytest.raises(ValueError, match=r"> is not in the poll$"):
                 members.remove(again)
+    with pytest.raises(OSError, match="EBADF"):
+        one.close()
 
 
 def test_what_is_no_member_is_refused() -> None:

@@ -272,9 +272,15 @@ def test_flag_p_leaves_the_bytes(peek: int | str) -> None:
 
 
 def test_flag_w_waits_for_all() -> None:
-    with tcp_pair() as (client, accepted):
+    with tcp_pair() as (client, accepted), lunatik_socket.poll([accepted]) as members:
         client.send(b"ab")
-        later = threading.Thread(target=lambda: accepted.recv(1, "P") and client.send(b"c"))
+
+        def send_the_rest_when_the_start_is_taken() -> None:
+            while members.select(0):
+                pass
+            client.send(b"c")
+
+        later = threading.Thread(target=send_the_rest_when_the_start_is_taken)
         later.start()
         assert accepted.recv(3, "W") == (b"abc", 3)
         later.join(10)
