@@ -57,7 +57,7 @@ bench: ready-test ## What tracing costs, measured on this machine
 
 .PHONY: picture
 picture: ready ## Draw docs/images/ anew, from a traced run
-	@$(RUN) demo --no-metrics --duration 6 --picture docs/images/live.svg
+	@$(RUN) demo --metrics $(METRICS) --duration 6 --quiet --picture docs/images/live.svg
 
 .PHONY: coverage
 coverage: ready ## Write the coverage table anew into README.md

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import lunatik_socket
@@ -31,13 +32,13 @@ def main() -> None:
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
-    threading.Timer(float(sys.argv[1]), over.set).start()
+    end = time.monotonic() + float(sys.argv[1])
     with (
         _running(Socks4Server(Socks4Config(listen=("127.0.0.1", 0), grace_seconds=0))) as proxy,
         _running(EchoServer(EchoConfig(listen=("127.0.0.1", 0), grace_seconds=0))) as echo,
         _http_server() as target,
     ):
-        while not over.wait(_ROUND_SECONDS):
+        while not over.wait(_ROUND_SECONDS) and time.monotonic() < end:
             _curl(proxy, target)
             for _ in range(5):
                 _stream(echo)

@@ -5,22 +5,25 @@ from rich.table import Table
 from rich.text import Text
 
 from tracer.cli import units
-from tracer.cli.table import Row, top_error, totals
+from tracer.cli.table import Row, Totals, top_error, totals
 from tracer.cli.view import Header
 from tracer.snapshot import Aggregate, Snapshot
 
 __all__ = ["live_table", "summary"]
 
-_LINES_AROUND = 7  # the header, the table's head, the line of what did not fit, the cursor's line
+# What a call that may not wait answers as a matter of course.
+_ORDINARY = frozenset({"EAGAIN", "EINPROGRESS"})
+_LINES_AROUND = 4  # the table's head takes two, what did not fit one, the cursor one
 
 
 def live_table(
     header: Header, snapshot: Snapshot, rows: list[Row], uptime_seconds: float, *, height: int
 ) -> RenderableType:
     """What is going on now: the rows that fit into `height` lines, the busiest first."""
-    room = max(1, height - _LINES_AROUND - len(header.hints))
+    above = _header_lines(header, snapshot, uptime_seconds)
+    room = max(1, height - _LINES_AROUND - len(above))
     parts: list[RenderableType] = [
-        *_header_lines(header, snapshot, uptime_seconds),
+        *above,
         _table(rows[:room], snapshot.label_name, live=True),
     ]
     if not rows:
@@ -36,9 +39,7 @@ def summary(header: Header, snapshot: Snapshot, rows: list[Row], seconds: float)
     ordered = sorted(rows, key=lambda row: -row.total.count)
     title = Text.assemble(
         (header.subject, "bold"),
-        f": {units.number(everything.calls)} calls",
-        f", {units.number(everything.errors)} errors",
-        f", {units.size(everything.bytes)} in {units.duration(seconds)}; ",
+        f": {_counted(everything, ', ')} in {units.duration(seconds)}; ",
         _lost(snapshot),
     )
     if not rows:
@@ -54,18 +55,30 @@ def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> 
             Text("+".join(mechanisms) or "nothing attached"),
             Text(header.metrics_url or "no metrics"),
             Text(units.uptime(uptime_seconds)),
-            _lost(snapshot),
+            *([_lost(snapshot)] if not totals(snapshot).lost else []),
         ]
     )
-    counted = (
-        f"{units.number(everything.calls)} calls · {units.number(everything.errors)} errors · "
-        f"{units.size(everything.bytes)}"
-    )
     missing = sum(not probe.attached for probe in snapshot.probes)
-    lines = [Text.assemble(("tracing ", "dim"), (header.subject, "bold")), state, Text(counted)]
+    lines = [
+        Text.assemble(("tracing ", "dim"), (header.subject, "bold")),
+        state,
+        Text(_counted(everything, " · ")),
+    ]
+    if everything.lost:
+        lines.append(_lost(snapshot))
     if missing:
-        lines.append(Text(f"{missing} probes could not be attached", style="yellow"))
+        lines.append(
+            Text(f"not attached: {missing} of {len(snapshot.probes)} probes", style="yellow")
+        )
     return [*lines, *(Text(hint, style="cyan") for hint in header.hints)]
+
+
+def _counted(everything: Totals, separator: str) -> str:
+    calls, errors = (
+        f"{units.number(count)} {noun}{'' if count == 1 else 's'}"
+        for count, noun in ((everything.calls, "call"), (everything.errors, "error"))
+    )
+    return separator.join((calls, errors, units.size(everything.bytes)))
 
 
 def _lost(snapshot: Snapshot) -> Text:
@@ -88,7 +101,7 @@ def _table(rows: list[Row], label_name: str | None, *, live: bool) -> Table:
         drawn.add_column("path", no_wrap=True)
     for name in ("rate/s" if live else "calls", "p50", "p99"):
         drawn.add_column(name, justify="right", no_wrap=True, min_width=7)
-    drawn.add_column("errors", no_wrap=True, overflow="ellipsis")
+    drawn.add_column("errors")  # the one that gives way: the others may not wrap
     drawn.add_column("bytes/s" if live else "bytes", justify="right", no_wrap=True, min_width=8)
     drawn.add_column("calls\nnow" if live else "open", justify="right", no_wrap=True)
     for row in rows:
@@ -136,8 +149,12 @@ def _errors(aggregate: Aggregate, *, fresh: bool) -> Text:
     """All failures since the start, so that none flashes by; red while more come."""
     count, name = top_error(aggregate)
     others = "…" if len(aggregate.errors) > 1 else ""
-    text = f"{units.number(count)} {name}{others}" if count else ""
-    return Text(text, style="red" if fresh else "")
+    if not count:
+        return Text()
+    ordinary = _ORDINARY.issuperset(aggregate.errors)
+    style = ("yellow" if ordinary else "red") if fresh else ""
+    text = f"{units.number(count)} {name}{others}"
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _in_progress(row: Row) -> Text:

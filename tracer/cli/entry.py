@@ -12,12 +12,13 @@ import errno
 import importlib
 import os
 import sys
+import tempfile
 from typing import Any, NoReturn
 
 import click
 
 from tracer import __version__
-from tracer.errors import TracerError
+from tracer.errors import ProgramError, TracerError
 
 __all__ = ["PROGRAM", "main", "one_line"]
 
@@ -85,6 +86,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         status = _nobody_reads()
+    except OSError as error:
+        status = _complain(error)
+        _discard_output()
     sys.exit(status)
 
 
@@ -111,8 +115,18 @@ def _complain(error: click.ClickException | TracerError | OSError) -> int:
             text, status = str(error), error.exit_status
         case OSError():
             text, status = one_line(error), _REFUSED
+    if isinstance(error, ProgramError) and error.log:
+        text += f"; what the compiler said is in {_keep(error.log)}"
     click.echo(f"{PROGRAM}: {' '.join(text.split())}", err=True)
     return status
+
+
+def _keep(log: str) -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix=f"{PROGRAM}-", suffix=".log", delete=False
+    ) as file:
+        file.write(log)
+    return file.name
 
 
 def _usage(error: click.UsageError) -> str:
@@ -126,11 +140,16 @@ def one_line(error: OSError) -> str:
     text = error.strerror or str(error)
     if text.startswith("cannot ") or error.errno is None:
         return text
-    where = f' "{error.filename}"' if error.filename else ""
-    return f"cannot use{where}: {text} ({errno.errorcode.get(error.errno, error.errno)})"
+    what = f'use "{error.filename}"' if error.filename else "write the output"
+    return f"cannot {what}: {text} ({errno.errorcode.get(error.errno, error.errno)})"
 
 
 def _nobody_reads() -> int:
-    """`… | head` went away: no complaint, and nothing more to be flushed into the closed pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """`… | head` went away: no complaint."""
+    _discard_output()
     return _NOBODY_READS
+
+
+def _discard_output() -> None:
+    """What is left in the buffer would be written, and fail again, when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

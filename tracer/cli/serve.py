@@ -1,6 +1,5 @@
 """`lunatik-socket serve`: the servers built on the socket API, traced on request."""
 
-import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -141,6 +140,8 @@ def _reachable(listen: Address) -> Address:
 
 
 def _serve(server: _Server, log_level: str) -> int:
+    import logging  # noqa: PLC0415
+
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )

@@ -181,7 +181,7 @@ def _writable(path: str) -> IO[str]:
 def _unwritable(path: str, error: OSError) -> OSError:
     from tracer.cli.entry import one_line  # noqa: PLC0415
 
-    cause = one_line(OSError(error.errno, error.strerror)).removeprefix("cannot use: ")
+    cause = one_line(OSError(error.errno, error.strerror)).partition(": ")[2]
     return OSError(error.errno, f'cannot write "{path}": {cause}; choose another --output')
 
 
