@@ -3,15 +3,13 @@
  * What the kernel side counts, per CPU, so that no two writers meet and nothing is sent per call.
  *
  * A cell is the whole of what is known of one (operation, transport). The cells are a dense array:
- * a look-up cannot fail for want of room. With LABELLED, calls go to a hash of cells by label
- * first (comm, pid, cgroup or port), and to the dense array once that is full: label "other".
+ * a look-up cannot fail for want of room.
  *
  * Maps
- *   cells           operation * TRANSPORTS + transport -> struct cell
- *   labelled_cells  struct cell_key -> struct cell               (only with LABELLED)
- *   entries         probe -> calls that entered
- *   returns         probe -> struct returns
- *   events          enum event -> number
+ *   cells    operation * TRANSPORTS + transport -> struct cell
+ *   entries  probe -> calls that entered
+ *   returns  probe -> struct returns
+ *   events   enum event -> number
  */
 #pragma once
 
@@ -33,16 +31,6 @@ BPF_PERCPU_ARRAY(cells, struct cell, CELLS);
 BPF_PERCPU_ARRAY(entries, u64, PROBES);
 BPF_PERCPU_ARRAY(returns, struct returns, PROBES);
 BPF_PERCPU_ARRAY(events, u64, EVENTS);
-
-#ifdef LABELLED
-struct cell_key {
-	u32 cell;
-	u32 pad;
-	char label[16];
-};
-BPF_TABLE("percpu_hash", struct cell_key, struct cell, labelled_cells, LABELLED_CELLS);
-BPF_ARRAY(zero_cell, struct cell, 1);
-#endif
 
 /*
  * The compiler may check one register and index with another that it knows to be equal, and the

@@ -4,8 +4,7 @@
  * tracepoint to its exit tracepoint.
  *
  * Probes    syscalls:sys_enter_NAME -> enter_NAME, made for each system call of
- *           tracer/operations.py; syscalls:sys_exit_NAME -> exit_KIND, by where its bytes stand;
- *           sched:sched_process_fork and sched_process_exit -> who is followed, who is gone
+ *           tracer/operations.py; syscalls:sys_exit_NAME -> exit_KIND, by where its bytes stand
  * Maps      in aggregate.h, filter.h and in_flight.h
  * Overhead  docs/benchmarks.md
  * Caveats   A call counts when it returns. What returns is what the kernel's own code returned:
@@ -19,6 +18,7 @@
 #include "filter.h"
 #include "describe_socket.h"
 #include "in_flight.h"
+#include "label.h"
 
 #define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: it takes no more at once */
 
@@ -110,81 +110,40 @@ static __always_inline int enter_without_socket(struct sys_enter *ctx, u16 probe
 	return 0;
 }
 
-#ifdef LABELLED
-static __always_inline void make_label(char label[16], struct call *call, u64 pid_tgid)
+/* The cell that the call was added to. */
+static __always_inline struct cell *finish_call(struct call *call, s64 ret, u64 bytes, u64 now_ns,
+						u64 pid_tgid)
 {
-#if defined(LABEL_COMM)
-	bpf_get_current_comm(label, 16);
-#elif defined(LABEL_PID)
-	*(u64 *)label = pid_tgid >> 32;
-#elif defined(LABEL_CGROUP)
-	*(u64 *)label = bpf_get_current_cgroup_id();
-#elif defined(LABEL_PORT)
-	*(u64 *)label = call->port;
-#endif
-}
+	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
+	struct returns *counters = returns.lookup(&probe);
+	struct cell *cell = labelled_cell(index, call->port, pid_tgid);
 
-static __always_inline struct cell *labelled_cell(u32 index, struct call *call, u64 pid_tgid)
-{
-	struct cell_key key = {.cell = index};
-	u32 zero = 0;
-	struct cell *cell, *empty;
-
-	make_label(key.label, call, pid_tgid);
-	cell = labelled_cells.lookup(&key);
-	if (cell)
-		return cell;
-	empty = zero_cell.lookup(&zero);
-	if (!empty)
-		return 0;
-	/* -EEXIST: another CPU was first, and the look-up finds what it made. */
-	labelled_cells.insert(&key, empty);
-	cell = labelled_cells.lookup(&key);
+	if (counters)
+		counters->returned++;
 	if (!cell)
-		count_event(EVENT_AGGREGATE_MAP_FULL);
+		cell = cells.lookup(&index);
+	if (cell)
+		add_call(cell, now_ns - call->start_ns, ret, bytes);
+	call->start_ns = 0;
 	return cell;
 }
-#endif
 
 /*
- * sendmmsg and recvmmsg return a number of messages; the bytes of each are in its msg_len. The sum
- * is kept in the map, since a register's would have other bounds after each round, and the verifier
- * would follow every one of them to the end of the program.
+ * sendmmsg and recvmmsg return a number of messages; the bytes of each are in its msg_len. This comes
+ * last in its program, since the verifier follows every round of the loop to the program's end.
  */
-static __always_inline u64 bytes_of_messages(struct call *call, s64 number)
+static __always_inline void add_bytes_of_messages(struct cell *cell, u64 messages, s64 number)
 {
-	u64 messages = call->messages;
 	u32 length, i;
 
-	call->messages = 0;
 	for (i = 0; i < MESSAGES_MAX; i++) {
 		if (i >= number)
 			break;
 		length = 0;
 		/* struct mmsghdr is 64 bytes, and msg_len follows its 56 of struct msghdr. */
 		bpf_probe_read_user(&length, sizeof(length), (void *)(messages + i * 64ULL + 56));
-		call->messages += length;
+		cell->bytes += length;
 	}
-	return call->messages;
-}
-
-static __always_inline void finish_call(struct call *call, s64 ret, u64 bytes, u64 now_ns,
-					u64 pid_tgid)
-{
-	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
-	struct returns *counters = returns.lookup(&probe);
-	struct cell *cell = 0;
-
-	if (counters)
-		counters->returned++;
-#ifdef LABELLED
-	cell = labelled_cell(index, call, pid_tgid);
-#endif
-	if (!cell)
-		cell = cells.lookup(&index);
-	if (cell)
-		add_call(cell, now_ns - call->start_ns, ret, bytes);
-	call->start_ns = 0;
 }
 
 /*
@@ -248,60 +207,12 @@ int exit_message_vector(struct sys_exit *ctx)
 {
 	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
 	struct call *call = returning_call(pid_tgid);
+	struct cell *cell;
 
-	if (call)
-		finish_call(call, ctx->ret, bytes_of_messages(call, ctx->ret), now_ns, pid_tgid);
-	return 0;
-}
-
-/*
- * Processes. The offsets of a tracepoint's fields changed over the releases; tracer/loader.py
- * takes them from tracefs.
- */
-#define FIELD(ctx, offset) (*(u32 *)((char *)(ctx) + (offset)))
-
-#ifdef FOLLOW_FORKS
-int on_fork(void *ctx)
-{
-	/* For a new thread this is its tid: following it too does no harm, on_thread_end() ends it. */
-	if (is_followed(bpf_get_current_pid_tgid() >> 32))
-		follow(FIELD(ctx, FORK_CHILD_PID));
-	return 0;
-}
-#endif
-
-/* A thread that executes a program while others run takes over the tid of the first thread. */
-int on_exec(void *ctx)
-{
-	u32 tid = FIELD(ctx, EXEC_PID), old_tid = FIELD(ctx, EXEC_OLD_PID);
-
-	if (tid == old_tid)
+	if (!call)
 		return 0;
-	forget_thread(old_tid);
-#ifdef FILTER_PIDS
-	unfollow(old_tid);
-#endif
-	return 0;
-}
-
-int on_thread_end(void *ctx)
-{
-	u64 pid_tgid = bpf_get_current_pid_tgid();
-
-	forget_thread(pid_tgid);
-#ifdef FILTER_PIDS
-	{
-		u32 tid = pid_tgid, tgid = pid_tgid >> 32;
-		void *signal = 0;
-		int live = 0;
-
-		if (tid != tgid)
-			unfollow(tid);
-		READ_FIELD(&signal, bpf_get_current_task(), TASK_STRUCT_SIGNAL);
-		READ_FIELD(&live, signal, SIGNAL_STRUCT_LIVE);
-		if (!live)
-			unfollow(tgid);
-	}
-#endif
+	cell = finish_call(call, ctx->ret, 0, now_ns, pid_tgid);
+	if (cell)
+		add_bytes_of_messages(cell, call->messages, ctx->ret);
 	return 0;
 }

@@ -13,11 +13,11 @@ from tracer.libbpf import libbpf
 
 __all__ = ["KernelTypes"]
 
-_KIND_STRUCT, _KIND_UNION = 4, 5
+_KIND_STRUCT, _KIND_UNION, _KIND_FUNC = 4, 5, 12
 
 
 class _Type(ctypes.Structure):
-    """The head of every BTF type: struct btf_type."""
+    """The head of every BTF type: struct btf_type. A function has its prototype's id as `size`."""
 
     _fields_ = (
         ("name_offset", ctypes.c_uint32),
@@ -71,6 +71,14 @@ class KernelTypes:
                 "this kernel is not known to us yet; please report its version"
             )
         return bits // 8
+
+    def argument_count(self, function: str) -> int | None:
+        """How many arguments a function of the kernel itself takes; None if it has no such one."""
+        type_id = libbpf().btf__find_by_name_kind(self._btf, function.encode(), _KIND_FUNC)
+        if type_id <= 0:
+            return None
+        prototype = _Type.from_address(libbpf().btf__type_by_id(self._btf, type_id)).size
+        return self._info(prototype) & 0xFFFF
 
     def _search(self, type_id: int, field: str) -> int | None:
         for member in self._members(type_id):

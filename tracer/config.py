@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["LABELS", "Config", "Filter"]
+__all__ = ["LABELS", "MECHANISMS", "Config", "Filter"]
+
+MECHANISMS = ("auto", "tracepoint", "kprobe", "fentry")
+"""How the function layer is attached; "tracepoint" is the operation layer alone."""
 
 LABELS = ("comm", "pid", "cgroup", "port")
 """What the series can be split by, besides operation, path and transport."""
@@ -30,7 +33,8 @@ class Config:
     """A tracing session's settings.
 
     `operations` names those to trace, all if empty: fewer cost less, and stop sooner (a kernel
-    takes some 10 ms to let go of each tracepoint, one after another). `label` is one of `LABELS`
+    takes some 10 ms to let go of each tracepoint, one after another). `mechanism` is one of `MECHANISMS`; "auto" takes the cheapest that works here
+    and goes without the function layer if none does. `label` is one of `LABELS`
     or None; `label_cells` bounds how many cells carry a label of their own, `threads` how many
     threads are followed at once. `measure_cost` switches the kernel's own accounting of BPF run
     time on (it adds to each run). `tracer_pid` is never traced.
@@ -38,6 +42,7 @@ class Config:
 
     filter: Filter = field(default_factory=Filter)
     operations: tuple[str, ...] = ()
+    mechanism: str = "auto"
     label: str | None = None
     label_cells: int = 512
     threads: int = 16384

@@ -31,13 +31,18 @@ _SYSTEM_PYTHON = "/usr/bin/python3"
 class Loaded:
     """What the loader left to us: it all goes when `close` is called or this process ends.
 
-    `probes` are the names of the pairs of tracepoints by their number in the maps; `failures` says
-    why one could not be attached.
+    `probes` and `functions` are the names of the two layers' probes by their numbers in the maps,
+    `absent` the functions that this kernel lacks; `failures` says why a probe could not be
+    attached. `owner` is set to our pid if probes were made that outlive us without care.
     """
 
     maps: dict[str, Map]
     programs: dict[str, int]
+    mechanism: str
     probes: tuple[str, ...]
+    functions: tuple[str, ...]
+    absent: tuple[str, ...]
+    owner: int | None
     failures: dict[str, str]
     descriptors: list[int] = field(repr=False)
 
@@ -48,9 +53,17 @@ class Loaded:
         self.descriptors = []
 
 
-def load(config: Config) -> Loaded:
-    """Have the program for `config` compiled, loaded and attached; raises TracerError."""
-    request = {"config": config.to_json(), "tracefs": str(tracefs_directory())}
+def load(config: Config, mechanism: str) -> Loaded:
+    """Have the program for `config` compiled, loaded and attached; raises TracerError.
+
+    `mechanism` is the function layer's, "tracepoint" for none.
+    """
+    request = {
+        "config": config.to_json(),
+        "mechanism": mechanism,
+        "owner": os.getpid(),
+        "tracefs": str(tracefs_directory()),
+    }
     # The log is a file, not a pipe: a compiler with much to say must not wait for a reader.
     with tempfile.TemporaryFile() as log:
         ours, child = _start_loader(log)
@@ -124,7 +137,11 @@ def _assemble(description: dict[str, Any], descriptors: list[int]) -> Loaded:
     return Loaded(
         maps={name: Map(next(remaining)) for name in description["maps"]},
         programs={name: next(remaining) for name in description["programs"]},
+        mechanism=description["mechanism"],
         probes=tuple(description["probes"]),
+        functions=tuple(description["functions"]),
+        absent=tuple(description["absent"]),
+        owner=os.getpid() if description["mechanism"] == "kprobe" else None,
         failures=description["failures"],
         descriptors=descriptors,
     )

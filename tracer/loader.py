@@ -18,12 +18,14 @@ from typing import Any
 
 from tracer.config import Config
 from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError
-from tracer.program import Attachment, Program, bpf_directory, operation_layer
+from tracer.kprobe_events import event_name
+from tracer.program import Attachment, Program, bpf_directory, build
 
 __all__ = ["main"]
 
 _DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
 _REQUEST_BYTES = 1 << 20
+_CALLS_IN_PROGRESS = 4096  # the kernel's KRETPROBE_MAXACTIVE_MAX
 
 
 def main(descriptor: int) -> None:
@@ -31,9 +33,7 @@ def main(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as parent:
         request = json.loads(parent.recv(_REQUEST_BYTES))
         try:
-            description, descriptors = _load(
-                Config.from_json(request["config"]), Path(request["tracefs"])
-            )
+            description, descriptors = _load(request)
         except TracerError as error:
             description = {"error": type(error).__name__, "message": str(error)}
             descriptors = []
@@ -62,28 +62,32 @@ def _import_bcc() -> Any:
     return bcc
 
 
-def _load(config: Config, tracefs: Path) -> tuple[dict[str, Any], list[int]]:
+def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     bcc = _import_bcc()
-    program = operation_layer(config, tracefs)
+    config = Config.from_json(request["config"])
+    program = build(config, request["mechanism"], Path(request["tracefs"]))
     bpf = _compile(bcc, program)
+    attacher = _Attacher(bcc, bpf, request["owner"])
     failures: dict[str, str] = {}
     for item in program.attachments:
-        if (failure := _attach(bpf, item)) is not None:
-            failures[item.probe or item.tracepoint] = failure
-    if not bpf.tracepoint_fds:
-        raise ProgramError(
-            "cannot attach any probe: " + next(iter(failures.values())) + "; see doctor"
-        )
+        if (failure := attacher.attach(item)) is not None:
+            failures[item.probe or item.place] = failure
+    if not attacher.descriptors:
+        reason = next(iter(failures.values()))
+        raise ProgramError(f"cannot attach any probe: {reason}; see lunatik-socket doctor")
     programs = {name.decode(): function.fd for name, function in bpf.funcs.items()}
     descriptors = [
         *(bpf[name].map_fd for name in program.maps),
         *programs.values(),
-        *bpf.tracepoint_fds.values(),
+        *attacher.descriptors,
     ]
     description = {
+        "mechanism": request["mechanism"],
         "maps": program.maps,
         "programs": list(programs),
         "probes": program.probes,
+        "functions": program.functions,
+        "absent": program.absent,
         "failures": failures,
         "descriptors": len(descriptors),
     }
@@ -91,23 +95,70 @@ def _load(config: Config, tracefs: Path) -> tuple[dict[str, Any], list[int]]:
 
 
 def _compile(bcc: Any, program: Program) -> Any:
+    class Quiet(bcc.BPF):  # type: ignore[misc]
+        """bcc attaches functions of certain names by itself, and fails as a whole if one fails."""
+
+        def _trace_autoload(self) -> None:
+            pass
+
     try:
-        return bcc.BPF(text=program.text)
+        return Quiet(text=program.text)
     except Exception as error:  # bcc raises nothing finer
         raise ProgramError(
             f"cannot compile the BPF programs: {error}; please report this"
         ) from error
 
 
-def _attach(bpf: Any, item: Attachment) -> str | None:
-    """None, or why it could not be done."""
-    try:
-        bpf.attach_tracepoint(tp=item.tracepoint, fn_name=item.function)
-    except Exception as error:  # bcc raises nothing finer
-        if "super-user" in str(error):
-            raise PermissionRefused(
-                "cannot load BPF programs: the kernel refuses (EPERM); needs CAP_BPF and "
-                "CAP_PERFMON: run as root, and see whether kernel lockdown is on"
-            ) from error
-        return str(error)
-    return None
+class _Attacher:
+    """Attaches through bcc; `descriptors` are what holds the probes."""
+
+    def __init__(self, bcc: Any, bpf: Any, owner: int) -> None:
+        self._bcc, self._bpf, self._owner = bcc, bpf, owner
+        self.descriptors: list[int] = []
+
+    def attach(self, item: Attachment) -> str | None:
+        """None, or why it could not be done."""
+        try:
+            self.descriptors.append(getattr(self, f"_{item.kind}")(item))
+        except Exception as error:  # bcc raises nothing finer
+            if "super-user" in str(error):
+                raise PermissionRefused(
+                    "cannot load BPF programs: the kernel refuses (EPERM); needs CAP_BPF and "
+                    "CAP_PERFMON: run as root, and see whether kernel lockdown is on"
+                ) from error
+            return str(error)
+        return None
+
+    def _tracepoint(self, item: Attachment) -> int:
+        self._bpf.attach_tracepoint(tp=item.place, fn_name=item.function)
+        return int(self._bpf.tracepoint_fds[item.place.encode()])
+
+    def _kprobe(self, item: Attachment) -> int:
+        self._bpf.attach_kprobe(event=item.place, fn_name=item.function)
+        return self._kprobe_descriptor(f"p_{item.place}", item.function)
+
+    def _kprobe_descriptor(self, event: str, function: str) -> int:
+        held = self._bpf.kprobe_fds[event.encode()]
+        # Before 0.13 or so one descriptor an event, since then one for each function at it.
+        return int(held[function.encode()] if isinstance(held, dict) else held)
+
+    def _kretprobe(self, item: Attachment) -> int:
+        """With room for many blocked calls, under a name that tells whose it is."""
+        program = self._bpf.load_func(item.function, self._bcc.BPF.KPROBE)
+        name = event_name(self._owner, item.place)
+        descriptor = int(
+            self._bcc.lib.bpf_attach_kprobe(
+                program.fd, 1, name.encode(), item.place.encode(), 0, _CALLS_IN_PROGRESS
+            )
+        )
+        if descriptor < 0:
+            raise OSError(f"cannot attach a return probe to {item.place}")
+        return descriptor
+
+    def _fentry(self, item: Attachment) -> int:
+        self._bpf.attach_kfunc(fn_name=item.function)
+        return int(self._bpf.kfunc_entry_fds[item.function.encode()])
+
+    def _fexit(self, item: Attachment) -> int:
+        self._bpf.attach_kretfunc(fn_name=item.function)
+        return int(self._bpf.kfunc_exit_fds[item.function.encode()])

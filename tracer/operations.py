@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 __all__ = [
+    "FUNCTIONS",
     "OPERATIONS",
+    "PATHS",
     "TRANSPORTS",
+    "Argument",
     "Bytes",
+    "Function",
     "Operation",
     "Subject",
     "SystemCall",
@@ -22,7 +26,9 @@ __all__ = [
 class Subject(Enum):
     """What a system call acts on, and so whether a call of it counts and under which transport."""
 
-    SOCKET = "socket"  # its first argument names a socket; a call on anything else failed, and counts
+    SOCKET = (
+        "socket"  # its first argument names a socket; a call on anything else failed, and counts
+    )
     ANY_FILE = "any_file"  # its first argument may be any file; only calls on sockets count
     NEW_SOCKET = "new_socket"  # its arguments are family, type and protocol
     NO_SOCKET = "no_socket"  # it names no one socket: transport "other"
@@ -49,6 +55,34 @@ class SystemCall:
     bytes: Bytes = Bytes.NONE
 
 
+class Argument(Enum):
+    """Which argument of a function in the kernel tells the socket."""
+
+    SOCKET = "socket"  # the first, a struct socket
+    SOCK = "sock"  # the first, a struct sock
+    FILE = "file"  # the second, a struct file
+    NEW = "new"  # the first three: family, type, protocol
+    NEW_IN_NAMESPACE = "new_in_namespace"  # the same, after the network namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function in the kernel, traced from entry to return by a kprobe or by fentry.
+
+    `operation` is set for those that code in the kernel calls as an operation: a call of it counts
+    as that operation with path "kernel", unless it `serves_user_too`: then, as for all the others,
+    the path is that of the socket it is given, "user" if that has a file. `returns_bytes` says that
+    a positive return is a number of bytes; `returns_nothing` that it has no value, so no errors.
+    """
+
+    name: str
+    argument: Argument = Argument.SOCKET
+    operation: str | None = None
+    returns_bytes: bool = False
+    returns_nothing: bool = False
+    serves_user_too: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One documented operation of the socket API.
@@ -60,6 +94,7 @@ class Operation:
     system_calls: tuple[SystemCall, ...]
 
 
+PATHS = ("user", "kernel")
 TRANSPORTS = ("tcp", "udp", "unix", "other")
 
 _RETURNED = Bytes.RETURNED
@@ -121,6 +156,32 @@ OPERATIONS = (
             SystemCall("pselect6", _NO),
         ),
     ),
+)
+
+
+FUNCTIONS = (
+    # What code in the kernel calls to use a socket of its own.
+    Function("sock_create_kern", Argument.NEW_IN_NAMESPACE, "new"),
+    Function("sock_create", Argument.NEW, "new"),
+    Function("kernel_bind", operation="bind"),
+    Function("kernel_listen", operation="listen"),
+    Function("kernel_accept", operation="accept"),
+    Function("kernel_connect", operation="connect"),
+    Function("kernel_sendmsg", operation="sendmsg", returns_bytes=True),
+    Function("kernel_recvmsg", operation="recvmsg", returns_bytes=True),
+    Function("sock_release", operation="close", returns_nothing=True),
+    Function("kernel_getsockname", operation="getsockname"),
+    Function("kernel_getpeername", operation="getpeername"),
+    # Since 5.9 there is no kernel_getsockopt; these serve user space too, told apart by the file.
+    Function("sock_getsockopt", operation="getsockopt", serves_user_too=True),
+    Function("sock_setsockopt", operation="setsockopt", serves_user_too=True),
+    # What the calls of both go through: these split an operation's time.
+    Function("sock_recvmsg", returns_bytes=True, serves_user_too=True),
+    Function("sock_close", Argument.FILE, serves_user_too=True),
+    Function("tcp_sendmsg", Argument.SOCK, returns_bytes=True, serves_user_too=True),
+    Function("tcp_recvmsg", Argument.SOCK, returns_bytes=True, serves_user_too=True),
+    Function("udp_sendmsg", Argument.SOCK, returns_bytes=True, serves_user_too=True),
+    Function("udp_recvmsg", Argument.SOCK, returns_bytes=True, serves_user_too=True),
 )
 
 

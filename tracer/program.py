@@ -11,6 +11,7 @@ from tracer import histogram
 from tracer.btf import KernelTypes
 from tracer.config import Config
 from tracer.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
+from tracer.function_layer import FunctionLayer, function_layer
 from tracer.operations import OPERATIONS, TRANSPORTS, Bytes, Subject, SystemCall, system_calls
 
 __all__ = [
@@ -19,7 +20,7 @@ __all__ = [
     "Attachment",
     "Program",
     "bpf_directory",
-    "operation_layer",
+    "build",
 ]
 
 LOST_REASONS = (
@@ -30,7 +31,13 @@ LOST_REASONS = (
 )
 """Why a call may be missing from the counts."""
 
-EVENTS = (*LOST_REASONS, "thread_added", "thread_removed")
+EVENTS = (
+    *LOST_REASONS,
+    "thread_added",
+    "thread_removed",
+    "function_thread_added",
+    "function_thread_removed",
+)
 """What the kernel side counts besides calls, in the order of its map `events`."""
 
 _FIELDS = (
@@ -44,7 +51,9 @@ _FIELDS = (
     ("file", "private_data"),
     ("inode", "i_mode"),
     ("socket", "sk"),
+    ("socket", "file"),
     ("sock", "sk_protocol"),
+    ("sock", "sk_socket"),
     ("sock_common", "skc_family"),
     ("sock_common", "skc_num"),
     ("sock_common", "skc_dport"),
@@ -53,24 +62,32 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One function of the program at one tracepoint ("category:name").
+    """One function of the program at one place in the kernel.
 
-    `probe` names the pair of tracepoints in the metrics; `operation` is an index into OPERATIONS.
-    Neither is set for the tracepoints that follow processes.
+    `kind` is tracepoint ("category:name"), kprobe, kretprobe, fentry or fexit (a function's name).
+    `probe` names the pair of entry and return in the metrics; the tracepoints that follow processes
+    have none.
     """
 
+    kind: str
     function: str
-    tracepoint: str
+    place: str
     probe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """All that the loader needs: a text, and where its functions go, in the order of attaching."""
+    """All that the loader needs: a text, and where its functions go, in the order of attaching.
+
+    `probes` and `functions` name the two layers' probes by their numbers in the maps; `absent` are
+    the functions of the table that this kernel does not have.
+    """
 
     text: str
     attachments: tuple[Attachment, ...]
     probes: tuple[str, ...]
+    functions: tuple[str, ...]
+    absent: tuple[str, ...]
     maps: tuple[str, ...]
 
 
@@ -80,36 +97,44 @@ def bpf_directory() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.with_name("bpf")
 
 
-def operation_layer(config: Config, tracefs: Path) -> Program:
-    """The program of the operation layer for this kernel and these settings."""
+def build(config: Config, mechanism: str, tracefs: Path) -> Program:
+    """The program for this kernel and these settings.
+
+    `mechanism` is that of the function layer, kprobe or fentry; "tracepoint" means that there is
+    none, only the operation layer.
+    """
     calls = [
         (OPERATIONS.index(operation), call)
         for operation, call in system_calls()
         if (tracefs / f"events/syscalls/sys_enter_{call.name}").is_dir()
         and (not config.operations or operation.name in config.operations)
     ]
-    macros = _macros(config, tracefs) | {"PROBES": len(calls)}
-    functions = [
-        _entry_function(probe, operation, call) for probe, (operation, call) in enumerate(calls)
-    ]
+    with KernelTypes() as types:
+        layer = function_layer(config, mechanism, types)
+        macros = _macros(config, tracefs, types) | {"PROBES": len(calls)} | layer.macros
+    files = ["operations", *(["functions"] if layer.functions else []), "processes"]
+    expanded: set[Path] = set()
     text = "\n".join(
         [
             *(f"#define {name} {value}" for name, value in macros.items()),
             f"enum event {{ {', '.join(f'EVENT_{name.upper()}' for name in EVENTS)} }};",
-            _expand(bpf_directory() / "operations.bpf.c"),
-            *functions,
+            *(_expand(bpf_directory() / f"{name}.bpf.c", expanded) for name in files),
+            *(_entry_function(probe, *call) for probe, call in enumerate(calls)),
+            *layer.texts,
             "",
         ]
     )
     return Program(
         text,
-        _attachments(config, [call for _, call in calls]),
+        _attachments(config, [call for _, call in calls], layer),
         tuple(call.name for _, call in calls),
-        _maps(config),
+        tuple(function.name for function in layer.functions),
+        layer.absent,
+        _maps(config, layer),
     )
 
 
-def _maps(config: Config) -> tuple[str, ...]:
+def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
     """Those that the tracer reads or writes, as the settings have them compiled in."""
     return (
         "cells",
@@ -117,27 +142,40 @@ def _maps(config: Config) -> tuple[str, ...]:
         "returns",
         "events",
         "threads",
+        *(layer.MAPS if layer.functions else ()),
         *(["labelled_cells"] * (config.label is not None)),
         *(["followed"] * bool(config.filter.pids)),
         *(["cgroups"] * (config.filter.cgroup is not None)),
     )
 
 
-def _attachments(config: Config, calls: list[SystemCall]) -> tuple[Attachment, ...]:
+def _attachments(
+    config: Config, calls: list[SystemCall], layer: FunctionLayer
+) -> tuple[Attachment, ...]:
     """Processes first, then returns, then entries: what entered is then always seen returning."""
+    names = [call.name for call in calls]
+    exits = [f"exit_{call.bytes.value}" for call in calls]
+    if layer.functions:
+        names, exits = [*names, "socketpair"], [*exits, "exit_socketpair"]
     return (
-        *([Attachment("on_fork", "sched:sched_process_fork")] * config.filter.follow_forks),
-        Attachment("on_exec", "sched:sched_process_exec"),
-        Attachment("on_thread_end", "sched:sched_process_exit"),
+        *([_tracepoint("on_fork", "sched:sched_process_fork")] * config.filter.follow_forks),
+        _tracepoint("on_exec", "sched:sched_process_exec"),
+        _tracepoint("on_thread_end", "sched:sched_process_exit"),
         *(
-            Attachment(f"exit_{call.bytes.value}", f"syscalls:sys_exit_{call.name}", call.name)
-            for call in calls
+            _tracepoint(function, f"syscalls:sys_exit_{name}", name)
+            for function, name in zip(exits, names, strict=True)
         ),
+        *(_tracepoint(f"enter_{name}", f"syscalls:sys_enter_{name}", name) for name in names),
         *(
-            Attachment(f"enter_{call.name}", f"syscalls:sys_enter_{call.name}", call.name)
-            for call in calls
+            Attachment(kind, layer.program_name(kind, function), function.name, function.name)
+            for kind in layer.kinds
+            for function in layer.functions
         ),
     )
+
+
+def _tracepoint(function: str, place: str, probe: str | None = None) -> Attachment:
+    return Attachment("tracepoint", function, place, probe)
 
 
 def _entry_function(probe: int, operation: int, call: SystemCall) -> str:
@@ -154,7 +192,7 @@ def _entry_function(probe: int, operation: int, call: SystemCall) -> str:
     )
 
 
-def _macros(config: Config, tracefs: Path) -> dict[str, object]:
+def _macros(config: Config, tracefs: Path, types: KernelTypes) -> dict[str, object]:
     macros: dict[str, object] = {
         "TRANSPORTS": len(TRANSPORTS),
         "CELLS": len(OPERATIONS) * len(TRANSPORTS),
@@ -170,9 +208,10 @@ def _macros(config: Config, tracefs: Path) -> dict[str, object]:
         "EXEC_PID": _field_offset(tracefs, "sched_process_exec", "pid"),
         "EXEC_OLD_PID": _field_offset(tracefs, "sched_process_exec", "old_pid"),
     }
-    with KernelTypes() as types:
-        for struct, field in _FIELDS:
-            macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
+    for struct, field in _FIELDS:
+        macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
+    for number, operation in enumerate(OPERATIONS):
+        macros[f"OPERATION_{operation.name.upper()}"] = number
     return macros | _filter_macros(config) | _label_macros(config)
 
 
@@ -217,9 +256,8 @@ def _field_offset(tracefs: Path, tracepoint: str, field: str) -> int:
     raise LookupError(f'no field "{field}" in the format of sched:{tracepoint}')
 
 
-def _expand(path: Path, seen: set[Path] | None = None) -> str:
+def _expand(path: Path, seen: set[Path]) -> str:
     """The file's text with the headers of ours in place of their #include lines, each once."""
-    seen = set() if seen is None else seen
     seen.add(path)
     lines = [f'#line 1 "{path.name}"']
     for number, line in enumerate(path.read_text().splitlines(), 1):

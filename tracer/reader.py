@@ -8,16 +8,27 @@ from tracer import __version__
 from tracer.cgroups import cgroup_path
 from tracer.errnos import ERRNO_NAMES, ERRNO_SLOTS
 from tracer.hand_over import Loaded
+from tracer.kprobe_events import missed_returns
 from tracer.maps import sum_of_cpus
-from tracer.operations import OPERATIONS, TRANSPORTS, system_calls
+from tracer.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, system_calls
 from tracer.program import EVENTS, LOST_REASONS
 from tracer.programs import program_info
-from tracer.snapshot import Aggregate, MapUse, ProbeUse, ProgramUse, Series, Snapshot
+from tracer.snapshot import (
+    Aggregate,
+    MapUse,
+    ProbeUse,
+    ProgramUse,
+    Series,
+    Snapshot,
+    merge,
+)
 
 __all__ = ["read"]
 
 _ERRORS_AT = 3  # struct cell: count, sum_ns, bytes; then errors, then slots
 _SLOTS_AT = _ERRORS_AT + ERRNO_SLOTS
+_CELLS = len(OPERATIONS) * len(TRANSPORTS)  # labelled cells of functions are numbered from there
+_FUNCTIONS = {function.name: function for function in FUNCTIONS}
 _OPERATION_OF_CALL = {call.name: operation.name for operation, call in system_calls()}
 
 
@@ -28,31 +39,30 @@ def read(loaded: Loaded, label: str | None, threads_added: int) -> Snapshot:
     made from this side. Returns are read before entries, and durations before returns: a call that
     comes between is seen as in progress, never as returned without having entered.
     """
-    operations = tuple(_operations(loaded, label))
-    returned = [tuple(values) for values in _sums(loaded, "returns")]
-    entered = [values[0] for values in _sums(loaded, "entries")]
+    cells = {place: list(_cells(loaded, place, label)) for place in ("cells", "function_cells")}
+    labelled = list(_labelled_cells(loaded, label)) if label else []
+    operations = [_operation_series(*cell) for cell in cells["cells"]]
+    operations += [_operation_series(*cell) for cell in labelled if cell[0] < _CELLS]
+    functions = [_function_series(loaded, *cell) for cell in cells["function_cells"]]
+    functions += [
+        _function_series(loaded, index - _CELLS, value, aggregate)
+        for index, value, aggregate in labelled
+        if index >= _CELLS
+    ]
+    probes = (*_operation_probes(loaded), *_function_probes(loaded))
     events = dict(zip(EVENTS, (values[0] for values in _sums(loaded, "events")), strict=True))
     programs = tuple(_programs(loaded))
-    used = events["thread_added"] - events["thread_removed"] + threads_added
     return Snapshot(
         monotonic_ns=time.monotonic_ns(),
-        operations=operations,
-        functions=(),
-        probes=tuple(
-            ProbeUse(
-                name=name,
-                operation=_OPERATION_OF_CALL[name],
-                mechanism="tracepoint",
-                attached=name not in loaded.failures,
-                entries=entered[i],
-                returns=returned[i][0],
-                abandoned=returned[i][1],
-            )
-            for i, name in enumerate(loaded.probes)
-        ),
+        operations=(*operations, *_operations_in_the_kernel(functions)),
+        functions=tuple(functions),
+        probes=probes,
         lost={reason: events[reason] for reason in LOST_REASONS}
-        | {"probe_missed": sum(program.misses for program in programs)},
-        maps=(MapUse("threads", used, loaded.maps["threads"].capacity), *_label_map(loaded)),
+        | {
+            "probe_missed": sum(program.misses for program in programs)
+            + missed_returns(loaded.owner)
+        },
+        maps=tuple(_maps(loaded, events, threads_added)),
         programs=programs,
         version=__version__,
         kernel=platform.release(),
@@ -62,43 +72,65 @@ def read(loaded: Loaded, label: str | None, threads_added: int) -> Snapshot:
 
 def _sums(loaded: Loaded, name: str) -> Iterator[memoryview]:
     """The values of a per-CPU array of structs of u64, in the order of their indices."""
-    source = loaded.maps[name]
-    for _, values in source.items():
-        yield sum_of_cpus(values, source.field_size)
+    source = loaded.maps.get(name)
+    if source is not None:
+        for _, values in source.items():
+            yield sum_of_cpus(values, source.field_size)
 
 
-def _operations(loaded: Loaded, label: str | None) -> Iterator[Series]:
-    """Cells with a label of their own, and those without: all of them, or what found no room."""
-    for index, fields in enumerate(_sums(loaded, "cells")):
+_Cell = tuple[int, str | None, Aggregate]
+
+
+def _cells(loaded: Loaded, name: str, label: str | None) -> Iterator[_Cell]:
+    """Cells without a label of their own: all of them, or those that found no room for one."""
+    for index, fields in enumerate(_sums(loaded, name)):
         if fields[0]:
-            yield _series(index, "other" if label else None, fields)
-    if label:
-        source = loaded.maps["labelled_cells"]
-        for key, values in source.items():
-            fields = sum_of_cpus(values, source.field_size)
-            if fields[0]:
-                yield _series(
-                    int.from_bytes(key[:4], "little"), _label_text(label, key[8:]), fields
-                )
+            yield index, "other" if label else None, _aggregate(fields)
 
 
-def _series(index: int, label: str | None, fields: memoryview) -> Series:
-    operation, transport = divmod(index, len(TRANSPORTS))
+def _labelled_cells(loaded: Loaded, label: str) -> Iterator[_Cell]:
+    source = loaded.maps["labelled_cells"]
+    for key, values in source.items():
+        fields = sum_of_cpus(values, source.field_size)
+        if fields[0]:
+            index = int.from_bytes(key[:4], "little")
+            yield index, _label_text(label, key[8:]), _aggregate(fields)
+
+
+def _aggregate(fields: memoryview) -> Aggregate:
     count, sum_ns, moved = fields[:_ERRORS_AT]
     errors = fields[_ERRORS_AT:_SLOTS_AT]
-    return Series(
-        name=OPERATIONS[operation].name,
-        path="user",
-        transport=TRANSPORTS[transport],
-        label=label,
-        aggregate=Aggregate(
-            count=count,
-            sum_ns=sum_ns,
-            bytes=moved,
-            errors={ERRNO_NAMES[i]: number for i, number in enumerate(errors) if number},
-            slots=tuple(fields[_SLOTS_AT:]),
-        ),
+    return Aggregate(
+        count=count,
+        sum_ns=sum_ns,
+        bytes=moved,
+        errors={ERRNO_NAMES[i]: number for i, number in enumerate(errors) if number},
+        slots=tuple(fields[_SLOTS_AT:]),
     )
+
+
+def _operation_series(index: int, label: str | None, aggregate: Aggregate) -> Series:
+    operation, transport = divmod(index, len(TRANSPORTS))
+    return Series(OPERATIONS[operation].name, "user", TRANSPORTS[transport], label, aggregate)
+
+
+def _function_series(loaded: Loaded, index: int, label: str | None, aggregate: Aggregate) -> Series:
+    index, transport = divmod(index, len(TRANSPORTS))
+    function, path = divmod(index, len(PATHS))
+    name = loaded.functions[function]
+    return Series(name, PATHS[path], TRANSPORTS[transport], label, aggregate)
+
+
+def _operations_in_the_kernel(functions: list[Series]) -> Iterator[Series]:
+    """The functions that code in the kernel calls as operations, under the operations' names."""
+    found: dict[tuple[str, str, str | None], list[Aggregate]] = {}
+    for series in functions:
+        operation = _FUNCTIONS[series.name].operation
+        if operation is not None and series.path == "kernel":
+            key = (operation, series.transport, series.label)
+            found.setdefault(key, []).append(series.aggregate)
+    for (operation, transport, label), aggregates in found.items():
+        yield Series(operation, "kernel", transport, label, merge(aggregates))
 
 
 def _label_text(label: str, raw: bytes) -> str:
@@ -108,12 +140,52 @@ def _label_text(label: str, raw: bytes) -> str:
     return cgroup_path(number) if label == "cgroup" else str(number)
 
 
+def _operation_probes(loaded: Loaded) -> Iterator[ProbeUse]:
+    returned = [tuple(values) for values in _sums(loaded, "returns")]
+    entered = [values[0] for values in _sums(loaded, "entries")]
+    for i, name in enumerate(loaded.probes):
+        yield ProbeUse(
+            name=name,
+            operation=_OPERATION_OF_CALL[name],
+            mechanism="tracepoint",
+            attached=name not in loaded.failures,
+            entries=entered[i],
+            returns=returned[i][0],
+            abandoned=returned[i][1],
+        )
+
+
+def _function_probes(loaded: Loaded) -> Iterator[ProbeUse]:
+    returned = [tuple(values) for values in _sums(loaded, "function_returns")]
+    entered = [values[0] for values in _sums(loaded, "function_entries")]
+    for i, name in enumerate(loaded.functions):
+        function = _FUNCTIONS[name]
+        yield ProbeUse(
+            name=name,
+            operation=None if function.serves_user_too else function.operation,
+            mechanism=loaded.mechanism,
+            attached=name not in loaded.failures,
+            entries=entered[i],
+            returns=returned[i][0],
+            abandoned=returned[i][1],
+            path="kernel",
+        )
+    for name in loaded.absent:
+        yield ProbeUse(name, None, loaded.mechanism, False, 0, 0, 0, "kernel")
+
+
 def _programs(loaded: Loaded) -> Iterator[ProgramUse]:
     for name, descriptor in loaded.programs.items():
         info = program_info(descriptor)
         yield ProgramUse(name, info.run_time_ns / 1e9, info.run_count, info.recursion_misses)
 
 
-def _label_map(loaded: Loaded) -> Iterator[MapUse]:
+def _maps(loaded: Loaded, events: dict[str, int], threads_added: int) -> Iterator[MapUse]:
+    """How full those maps are that can be full; the others have a place for everything."""
+    threads = events["thread_added"] - events["thread_removed"] + threads_added
+    yield MapUse("threads", threads, loaded.maps["threads"].capacity)
+    if loaded.functions:
+        used = events["function_thread_added"] - events["function_thread_removed"]
+        yield MapUse("functions_of_thread", used, loaded.maps["threads"].capacity)
     if source := loaded.maps.get("labelled_cells"):
         yield MapUse("labelled_cells", sum(1 for _ in source.items()), source.capacity)

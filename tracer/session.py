@@ -7,8 +7,10 @@
 The probes live as long as this process holds their descriptors, and no longer.
 """
 
+import contextlib
 import os
 import struct
+import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,8 +19,10 @@ from tracer.blocked import threads_blocked_elsewhere
 from tracer.capabilities import in_initial_pid_namespace, require_basics
 from tracer.cgroups import cgroup_directory
 from tracer.config import Config
-from tracer.errors import CallError, UnsupportedError
+from tracer.errors import CallError, TracerError, UnsupportedError
 from tracer.hand_over import Loaded, load
+from tracer.kprobe_events import remove_leftovers, start_guardian
+from tracer.mechanisms import prove
 from tracer.programs import enable_run_statistics
 from tracer.reader import read
 from tracer.snapshot import Snapshot
@@ -39,6 +43,7 @@ class Session:
         self.config = config
         self._loaded: Loaded | None = None
         self._statistics: int | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
         self._threads_added = 0
 
     def __enter__(self) -> Self:
@@ -59,7 +64,11 @@ class Session:
         _require_processes(self.config.filter.pids)
         if self.config.filter.cgroup is not None:
             cgroup_directory(self.config.filter.cgroup)
-        self._loaded = load(self.config)
+        mechanism = _choose(self.config.mechanism)
+        if mechanism == "kprobe":
+            remove_leftovers()
+            self._guardian = start_guardian()
+        self._loaded = load(self.config, mechanism)
         if self.config.measure_cost:
             self._statistics = enable_run_statistics()
         try:
@@ -74,6 +83,9 @@ class Session:
         if self._loaded is not None:
             self._loaded.close()
             self._loaded = None
+        if self._guardian is not None:
+            self._guardian.communicate()
+            self._guardian = None
         if self._statistics is not None:
             os.close(self._statistics)
             self._statistics = None
@@ -85,7 +97,8 @@ class Session:
     @property
     def failures(self) -> dict[str, str]:
         """Probes that could not be attached, with the reason."""
-        return dict(self._running().failures)
+        loaded = self._running()
+        return dict.fromkeys(loaded.absent, "not in this kernel") | loaded.failures
 
     def _running(self) -> Loaded:
         if self._loaded is None:
@@ -110,6 +123,18 @@ class Session:
         threads = self._running().maps["threads"]
         for tid in threads_blocked_elsewhere(self.config.filter.pids):
             self._threads_added += threads.insert(struct.pack("=I", tid), _IDLE_CALL)
+
+
+def _choose(mechanism: str) -> str:
+    """The function layer's mechanism: what was asked for, or the cheapest that works here."""
+    if mechanism != "auto":
+        prove(mechanism)
+        return mechanism
+    for candidate in ("fentry", "kprobe"):
+        with contextlib.suppress(TracerError):
+            prove(candidate)
+            return candidate
+    return "tracepoint"
 
 
 def _require_processes(pids: tuple[int, ...]) -> None:

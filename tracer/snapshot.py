@@ -58,15 +58,19 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class ProbeUse:
-    """One probe: entries = returns + abandoned + calls in progress. `operation` is what it is of."""
+    """One probe: entries = returns + abandoned + calls in progress.
+
+    `operation` and `path` are what its calls count as; a function that is no operation has None.
+    """
 
     name: str
-    operation: str
+    operation: str | None
     mechanism: str
     attached: bool
     entries: int
     returns: int
     abandoned: int
+    path: str = "user"
 
     @property
     def in_progress(self) -> int:
@@ -85,8 +89,10 @@ class MapUse:
 
 @dataclass(frozen=True, slots=True)
 class ProgramUse:
-    """What one BPF program cost; zero unless the session measures cost. `misses` are runs that the
-    kernel skipped since another program was running on that CPU."""
+    """What one BPF program cost; zero unless the session measures cost.
+
+    `misses` are runs that the kernel skipped, another program being at work on that CPU.
+    """
 
     name: str
     run_seconds: float
@@ -113,8 +119,9 @@ class Snapshot:
         """Calls in progress by (operation, path)."""
         result: dict[tuple[str, str], int] = {}
         for probe in self.probes:
-            key = (probe.operation, "user")
-            result[key] = result.get(key, 0) + probe.in_progress
+            if probe.operation is not None:
+                key = (probe.operation, probe.path)
+                result[key] = result.get(key, 0) + probe.in_progress
         return result
 
     def total(self, operation: str, path: str = "user") -> Aggregate:

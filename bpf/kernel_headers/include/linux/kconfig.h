@@ -35,3 +35,16 @@ typedef unsigned long uintptr_t;
 #ifndef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #endif
+
+/* The registers as a kprobe finds them: the kernel's struct pt_regs, which is part of its ABI. */
+#if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
+struct pt_regs {
+	u64 regs[31];
+	u64 sp, pc, pstate;
+};
+#endif

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The function layer: calls inside the kernel, from the entry of a function to its return.
+ *
+ * Probes    for each function of tracer/operations.py that this kernel has, an entry and a return:
+ *           kprobe and kretprobe, or fentry and fexit. The bodies below serve both; the few lines
+ *           that differ are made by tracer/program.py.
+ * Maps      functions_of_thread  tid -> struct frames
+ *           function_cells       (function * PATHS + path) * TRANSPORTS + transport -> struct cell
+ *           function_entries     function -> calls that entered
+ *           function_returns     function -> struct returns
+ * Overhead  docs/benchmarks.md
+ * Caveats   The functions nest (kernel_recvmsg calls sock_recvmsg calls tcp_recvmsg), and so may
+ *           one function in itself, in a thread or in a soft interrupt on top of it. Each thread
+ *           therefore has a stack of frames. A return is matched to the topmost frame of its
+ *           function that lies at the same place of the kernel's stack (kprobes; fexit is never
+ *           missed, and takes the topmost); the frames above it lost their returns, and are counted
+ *           as such.
+ */
+
+#include "histogram.h"
+#include "aggregate.h"
+#include "filter.h"
+#include "describe_socket.h"
+#include "in_flight.h"
+#include "label.h"
+
+#define PATH_USER 0
+#define PATH_KERNEL 1
+#define PATHS 2
+#define FRAMES 8 /* a power of two; deeper calls are counted as lost */
+/* How far the stack pointer at a return may be from that at the entry: the return address and what
+ * a return trampoline pushes. Frames of one function are farther apart. */
+#define STACK_SLACK 64
+
+struct frame {
+	u64 start_ns;
+	u64 stack_pointer;
+	u16 function;
+	u8 path;
+	u8 transport;
+	u32 port;
+};
+
+struct frames {
+	u32 depth;
+	u32 overflow; /* entered with no frame free, not yet returned */
+	struct frame frame[FRAMES];
+};
+
+BPF_HASH(functions_of_thread, u32, struct frames, THREADS);
+BPF_ARRAY(no_frames, struct frames, 1); /* too large for the stack */
+BPF_PERCPU_ARRAY(function_cells, struct cell, FUNCTIONS *PATHS *TRANSPORTS);
+BPF_PERCPU_ARRAY(function_entries, u64, FUNCTIONS);
+BPF_PERCPU_ARRAY(function_returns, struct returns, FUNCTIONS);
+
+/* The idle tasks of all CPUs share tid 0, and soft interrupts run on top of them. */
+static __always_inline u32 thread_key(u64 pid_tgid)
+{
+	u32 tid = pid_tgid;
+
+	return tid ? tid : 1U << 31 | bpf_get_smp_processor_id();
+}
+
+static __always_inline struct frames *frames_of_thread(u32 tid)
+{
+	struct frames *frames = functions_of_thread.lookup(&tid), *none;
+	u32 zero = 0;
+
+	if (frames)
+		return frames;
+	none = no_frames.lookup(&zero);
+	if (!none || functions_of_thread.insert(&tid, none))
+		return 0;
+	count_event(EVENT_FUNCTION_THREAD_ADDED);
+	return functions_of_thread.lookup(&tid);
+}
+
+static __always_inline void count_function_abandoned(u32 function)
+{
+	struct returns *counters = function_returns.lookup(&function);
+
+	if (counters)
+		counters->abandoned++;
+	count_event(EVENT_RETURN_NOT_SEEN);
+}
+
+/* What a function's first arguments say of its socket; one of these for each kind of function. */
+
+static __always_inline u8 path_of_socket(void *socket)
+{
+	void *file = 0;
+
+	/* A socket of user space has a file; one that code in the kernel made for itself has none. */
+	READ_FIELD(&file, socket, SOCKET_FILE);
+	return file ? PATH_USER : PATH_KERNEL;
+}
+
+static __always_inline void frame_of_socket(struct frame *frame, void *socket)
+{
+	struct socket_description to = {.transport = TRANSPORT_OTHER};
+	void *sk = 0;
+
+	READ_FIELD(&sk, socket, SOCKET_SK);
+	if (sk)
+		describe_sock(&to, sk);
+	frame->transport = to.transport;
+	frame->port = to.port;
+	frame->path = path_of_socket(socket);
+}
+
+static __always_inline void frame_of_sock(struct frame *frame, void *sk)
+{
+	struct socket_description to = {};
+	void *socket = 0;
+
+	describe_sock(&to, sk);
+	READ_FIELD(&socket, sk, SOCK_SK_SOCKET);
+	frame->transport = to.transport;
+	frame->port = to.port;
+	frame->path = socket ? path_of_socket(socket) : PATH_KERNEL;
+}
+
+static __always_inline void frame_of_inode_file(struct frame *frame, void *file)
+{
+	void *socket = 0;
+
+	READ_FIELD(&socket, file, FILE_PRIVATE_DATA);
+	frame_of_socket(frame, socket);
+	frame->path = PATH_USER;
+}
+
+static __always_inline void frame_of_new(struct frame *frame, u64 family, u64 type, u64 protocol)
+{
+	frame->transport = transport_of_new_socket(family, type, protocol);
+	frame->path = PATH_KERNEL;
+}
+
+/*
+ * socket(2) and socketpair(2) call sock_create() too, and sock_release() if they fail later on; those
+ * are no calls of the kernel's own.
+ */
+static __always_inline bool is_in_socket_call(u64 pid_tgid)
+{
+	u32 tid = pid_tgid;
+	struct call *call = threads.lookup(&tid);
+
+	return call && call->start_ns && call->operation == OPERATION_NEW;
+}
+
+static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
+{
+	u32 function = frame->function, depth;
+	struct frames *frames = frames_of_thread(thread_key(pid_tgid));
+	u64 *number;
+
+	if (!frames || frames->depth >= FRAMES) {
+		if (frames)
+			frames->overflow++;
+		count_event(EVENT_START_MAP_FULL);
+		return;
+	}
+	number = function_entries.lookup(&function);
+	if (number)
+		(*number)++;
+	depth = frames->depth;
+	frames->depth = depth + 1;
+	frame->start_ns = bpf_ktime_get_ns();
+	frames->frame[depth & (FRAMES - 1)] = *frame;
+}
+
+static __always_inline void finish_function(struct frame *frame, s64 ret, u64 bytes, u64 now_ns,
+					    u64 pid_tgid)
+{
+	u32 function = frame->function;
+	u32 index = (function * PATHS + frame->path) * TRANSPORTS + frame->transport;
+	struct returns *counters = function_returns.lookup(&function);
+	struct cell *cell = labelled_cell(CELLS + index, frame->port, pid_tgid);
+
+	if (counters)
+		counters->returned++;
+	if (!cell)
+		cell = function_cells.lookup(&index);
+	if (cell)
+		add_call(cell, now_ns - frame->start_ns, ret, bytes);
+}
+
+static __always_inline struct frame *frame_below_top(struct frames *frames, u32 distance)
+{
+	return &frames->frame[(frames->depth - 1 - distance) & (FRAMES - 1)];
+}
+
+static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 stack_pointer)
+{
+	return frame->function == function &&
+	       stack_pointer - frame->stack_pointer + STACK_SLACK <= 2 * STACK_SLACK;
+}
+
+static __always_inline void return_of_unknown(struct frames *frames, u64 pid_tgid)
+{
+	if (frames && frames->overflow)
+		frames->overflow--; /* it was counted as lost when it entered */
+	else if (is_traced(pid_tgid))
+		count_event(EVENT_RETURN_WITHOUT_ENTRY);
+}
+
+static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 stack_pointer,
+					  u64 pid_tgid)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+	u32 key = thread_key(pid_tgid), i, depth, found;
+	struct frames *frames;
+
+#ifdef FILTER_PIDS
+	if (!is_followed(pid_tgid >> 32))
+		return;
+#endif
+	frames = functions_of_thread.lookup(&key);
+	depth = frames ? frames->depth : 0;
+	found = FRAMES;
+#pragma unroll
+	for (i = 0; i < FRAMES; i++) {
+		if (!frames || i >= depth || found < FRAMES)
+			break;
+		if (is_frame_of(frame_below_top(frames, i), function, stack_pointer))
+			found = i;
+	}
+	if (!frames || found == FRAMES) {
+		return_of_unknown(frames, pid_tgid);
+		return;
+	}
+	finish_function(frame_below_top(frames, found), ret, bytes, now_ns, pid_tgid);
+	for (i = 0; i < FRAMES; i++) {
+		if (i >= found)
+			break;
+		count_function_abandoned(frame_below_top(frames, i)->function);
+	}
+	frames->depth = depth - 1 - found;
+}
+
+/* The thread is gone, and its calls with it. */
+static __always_inline void forget_functions(u32 tid)
+{
+	struct frames *frames = functions_of_thread.lookup(&tid);
+	u32 i;
+
+	if (!frames)
+		return;
+	for (i = 0; i < FRAMES; i++) {
+		if (i >= frames->depth)
+			break;
+		count_function_abandoned(frames->frame[i & (FRAMES - 1)].function);
+	}
+	if (!functions_of_thread.delete(&tid))
+		count_event(EVENT_FUNCTION_THREAD_REMOVED);
+}
+
+/* socketpair(2) is no documented operation; it is marked, so that is_in_socket_call() knows. */
+
+int enter_socketpair(void *ctx)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct call *call = is_traced(pid_tgid) ? call_of_thread(pid_tgid) : 0;
+
+	if (call) {
+		call->probe = PROBES;
+		call->operation = OPERATION_NEW;
+		call->start_ns = bpf_ktime_get_ns();
+	}
+	return 0;
+}
+
+int exit_socketpair(void *ctx)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	struct call *call = threads.lookup(&tid);
+
+	if (call)
+		call->start_ns = 0;
+	return 0;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Cells of their own for each value of one extra label: comm, pid, cgroup or port. Compiled in if
+ * asked for. Once the map is full, calls go to the cells without one, which are then "other".
+ *
+ * Maps
+ *   labelled_cells  struct cell_key -> struct cell, per CPU
+ */
+#pragma once
+
+#ifdef LABELLED
+
+struct cell_key {
+	u32 cell;
+	u32 pad;
+	char label[16];
+};
+
+BPF_TABLE("percpu_hash", struct cell_key, struct cell, labelled_cells, LABELLED_CELLS);
+BPF_ARRAY(zero_cell, struct cell, 1); /* too large for the stack */
+
+static __always_inline void make_label(char label[16], u32 port, u64 pid_tgid)
+{
+#if defined(LABEL_COMM)
+	bpf_get_current_comm(label, 16);
+#elif defined(LABEL_PID)
+	*(u64 *)label = pid_tgid >> 32;
+#elif defined(LABEL_CGROUP)
+	*(u64 *)label = bpf_get_current_cgroup_id();
+#elif defined(LABEL_PORT)
+	*(u64 *)label = port;
+#endif
+}
+
+static __always_inline struct cell *labelled_cell(u32 index, u32 port, u64 pid_tgid)
+{
+	struct cell_key key = {.cell = index};
+	u32 zero = 0;
+	struct cell *cell, *empty;
+
+	make_label(key.label, port, pid_tgid);
+	cell = labelled_cells.lookup(&key);
+	if (cell)
+		return cell;
+	empty = zero_cell.lookup(&zero);
+	if (!empty)
+		return 0;
+	/* -EEXIST: another CPU was first, and the look-up finds what it made. */
+	labelled_cells.insert(&key, empty);
+	cell = labelled_cells.lookup(&key);
+	if (!cell)
+		count_event(EVENT_AGGREGATE_MAP_FULL);
+	return cell;
+}
+
+#else
+
+static __always_inline struct cell *labelled_cell(u32 index, u32 port, u64 pid_tgid)
+{
+	return 0;
+}
+
+#endif
