@@ -14,7 +14,7 @@ _BIG_BYTES = 256 * 1024
 _SMALL_BYTES = 16 * 1024
 _MAX_HELD_BYTES = 64 * 1024 * 1024
 # A flow that is never dry gives way to the others after this many buffers.
-_BUFFERS_AT_ONCE = 8
+_BUFFERS_AT_ONCE = 2
 
 
 class Buffers:

@@ -16,8 +16,8 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -85,18 +85,12 @@ def _direct() -> Iterator[dict[str, int]]:
     yield {}
 
 
-def _measure(way: str, target: Target, rounds: int, proxy: dict[str, int]) -> Result:
-    def rate(amount: float, once: Callable[[], float]) -> float:
-        return median(amount / once() for _ in range(rounds))
-
-    return Result(
-        way,
-        rate(
-            _DOWNLOAD_BYTES / 1e9,
-            lambda: download(target.source, bytes=_DOWNLOAD_BYTES, **proxy).seconds,
-        ),
-        rate(_CONNECTIONS, lambda: _echo(target, clients=50, each=1, **proxy)),
-        rate(_REQUESTS, lambda: _echo(target, clients=_CLIENTS, together=1, **proxy)),
+def _measure(target: Target, proxy: dict[str, int]) -> tuple[float, float, float]:
+    once = download(target.source, bytes=_DOWNLOAD_BYTES, **proxy)
+    return (
+        _DOWNLOAD_BYTES / 1e9 / once.seconds,
+        _CONNECTIONS / _echo(target, clients=50, each=1, **proxy),
+        _REQUESTS / _echo(target, clients=_CLIENTS, together=1, **proxy),
     )
 
 
@@ -138,10 +132,18 @@ def main() -> None:
     }
     if shutil.which("microsocks"):
         ways["microsocks (C, a thread a client)"] = _microsocks()
-    results = []
-    for way, started in ways.items():
-        with Target() as target, started as proxy:
-            results.append(_measure(way, target, options.rounds, proxy))
+    rounds: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
+    with ExitStack() as running:
+        target = running.enter_context(Target())
+        proxies = {way: running.enter_context(started) for way, started in ways.items()}
+        # In turns, so that what else the machine does meanwhile falls on all alike.
+        for _ in range(options.rounds):
+            for way, proxy in proxies.items():
+                rounds[way].append(_measure(target, proxy))
+    results = [
+        Result(way, *(median(column) for column in zip(*measured, strict=True)))
+        for way, measured in rounds.items()
+    ]
     print(json.dumps([asdict(r) for r in results]) if options.json else _table(results))
 
 
