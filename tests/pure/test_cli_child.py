@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,8 +135,12 @@ with Child(["sleep", "1000"], dies_with_us=sys.argv[1] == "dies") as child:
 
 @pytest.mark.parametrize(
     ("how", "when", "survives"),
-    [("dies", "released", False), ("dies", "held", False), ("lives", "held", False)]
-    + [("lives", "released", True)],
+    [
+        ("dies", "released", False),
+        ("dies", "held", False),
+        ("lives", "held", False),
+        ("lives", "released", True),
+    ],
 )
 def test_death_by_sigkill_of_the_maker(how: str, when: str, survives: bool) -> None:
     keep_in, keep_out = os.pipe()
@@ -163,13 +168,14 @@ def test_death_by_sigkill_of_the_maker(how: str, when: str, survives: bool) -> N
 
 
 def test_signals_are_fetched_not_handled() -> None:
+    # To this thread: others, which pytest has made, do not hold signals back.
     with Signals() as signals:
         assert signals.wait(0) is None
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         arrived = signals.wait(TIMEOUT_SECONDS)
         assert arrived is not None
         assert (arrived.number, arrived.to_group) == (signal.SIGINT, False)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
     # The rest is thrown away at the end: this process still lives.
     assert signal.sigpending() == set()
 
@@ -178,7 +184,7 @@ def test_what_is_ignored_from_the_start_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Signals() as signals:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
             assert signals.wait(0) is None
     finally:
         signal.signal(signal.SIGHUP, before)

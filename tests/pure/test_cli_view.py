@@ -77,22 +77,8 @@ def test_the_live_table_says_what_counts() -> None:
     assert lines[1].strip() == state
     assert lines[2].strip() == "23 calls · 12 errors · 4.00 KiB"
     (line,) = [line for line in lines if line.startswith("send ")]
-    assert line.split() == (
-        [
-            "send",
-            "tcp",
-            "user",
-            "23.0",
-            "58.4",
-            "µs",
-            "60.9",
-            "µs",
-            "12",
-            "ECONNREFUSED",
-            "4.00",
-            "KiB",
-            "0",
-        ]
+    assert " ".join(line.split()) == (
+        "send tcp user 23.0 58.4 µs 61.0 µs 12 ECONNREFUSED 4.00 KiB 0"
     )
     assert [line.strip() for line in lines[3:5]] == [
         "lost: 3 return_without_entry",

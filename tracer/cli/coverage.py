@@ -15,7 +15,7 @@ _WHAT_COUNTS = {
     Subject.SOCKET: "",
     Subject.ANY_FILE: "on a socket",
     Subject.NEW_SOCKET: "",
-    Subject.NO_SOCKET: "on anything",
+    Subject.NO_SOCKET: "",
 }
 
 
@@ -33,13 +33,10 @@ def command(path: str | None) -> None:
 def coverage_table() -> str:
     """The table, in Markdown."""
     lines = [
-        "| operation | system calls that count | transport | bytes |",
+        "| operation | system calls that count as it | transport | bytes |",
         "| --- | --- | --- | --- |",
     ]
-    lines += [
-        f"| {operation.name} | {_calls(operation)} | {_transport(operation)} | {_bytes(operation)} |"
-        for operation in OPERATIONS
-    ]
+    lines += [f"| {' | '.join(_cells(operation))} |" for operation in OPERATIONS]
     return "\n".join(lines) + "\n"
 
 
@@ -52,6 +49,10 @@ def with_table(text: str) -> str:
     return f"{before}{BEGIN}\n{coverage_table()}{END}{after}"
 
 
+def _cells(operation: Operation) -> tuple[str, ...]:
+    return operation.name, _calls(operation), _transport(operation), _bytes(operation)
+
+
 def _calls(operation: Operation) -> str:
     groups: dict[str, list[str]] = {}
     for call in operation.system_calls:
@@ -61,7 +62,7 @@ def _calls(operation: Operation) -> str:
 
 def _transport(operation: Operation) -> str:
     nowhere = all(call.subject is Subject.NO_SOCKET for call in operation.system_calls)
-    return "other" if nowhere else "the socket's"
+    return "`other`" if nowhere else "the socket's"
 
 
 def _bytes(operation: Operation) -> str:
