@@ -91,7 +91,7 @@ def test_the_environment_wins_over_the_file_in_pip_settings() -> None:
             ":env:.timeout='180'",
             "global.timeout='5'",
             "global.extra-index-url='file:///a/simple\\nhttps://user@b/simple'",
-            "freeze.timeout='10'",
+            "freeze.path='/p'",
         ]
     )
     assert settings == {
