@@ -16,7 +16,7 @@ from tracer.histogram import SLOTS
 from tracer.operations import OPERATIONS, Bytes
 from tracer.snapshot import Aggregate, Series, Snapshot, merge
 
-__all__ = ["FAMILIES", "Family", "Samples", "Value", "clean", "family"]
+__all__ = ["FAMILIES", "NOTHING", "STARTING", "Family", "Samples", "Value", "clean", "family"]
 
 Value = int | float | Aggregate
 Samples = Mapping[Labels, Value]
@@ -50,13 +50,15 @@ _COMMON_ERRNOS = {
     "select": ("EINTR",),
 }
 
-_NOTHING = Aggregate(count=0, sum_ns=0, bytes=0, errors={}, slots=(0,) * SLOTS)
+NOTHING = Aggregate(count=0, sum_ns=0, bytes=0, errors={}, slots=(0,) * SLOTS)
 
-_STARTING = tuple(
+STARTING = tuple(
     (operation.name, "user", transport)
     for operation in OPERATIONS
     for transport in _TRANSPORTS.get(operation.name, ("tcp", "udp"))
 )
+"""Operation, path and transport of the series that exist before any call."""
+
 _MOVES_BYTES = frozenset(
     operation.name
     for operation in OPERATIONS
@@ -73,18 +75,16 @@ def family(metric: Metric, snapshot: Snapshot) -> Family:
 
 
 def _durations(snapshot: Snapshot) -> Samples:
-    return _starting(snapshot, ((s, _NOTHING) for s in _STARTING)) | _histograms(
-        snapshot.operations
-    )
+    return _starting(snapshot, ((s, NOTHING) for s in STARTING)) | _histograms(snapshot.operations)
 
 
 def _errors(snapshot: Snapshot) -> Samples:
-    zeros = (((*s, e), 0) for s in _STARTING for e in _COMMON_ERRNOS.get(s[0], ()))
+    zeros = (((*s, e), 0) for s in STARTING for e in _COMMON_ERRNOS.get(s[0], ()))
     return _starting(snapshot, zeros) | _error_counts(snapshot.operations)
 
 
 def _bytes(snapshot: Snapshot) -> Samples:
-    zeros = ((s, 0) for s in _STARTING if s[0] in _MOVES_BYTES)
+    zeros = ((s, 0) for s in STARTING if s[0] in _MOVES_BYTES)
     moving = (s for s in snapshot.operations if s.name in _MOVES_BYTES)
     return _starting(snapshot, zeros) | _byte_counts(moving)
 

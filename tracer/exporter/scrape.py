@@ -37,6 +37,10 @@ class Scraper:
         """Render the metrics as of now."""
         return self._shared.get().page(form, compressed)
 
+    def snapshot(self) -> Snapshot | None:
+        """Take a snapshot as of now, shared with scrapes of the same moment; None if it failed."""
+        return self._shared.get().snapshot
+
     def _read(self) -> "_Reading":
         return _Reading(self, self._renderers)
 
@@ -64,7 +68,7 @@ class _Reading:
         started = time.perf_counter()
         self._scraper = scraper
         self._renderers = renderers
-        self._snapshot = scraper.read_snapshot()
+        self.snapshot = scraper.read_snapshot()
         self._read_seconds = time.perf_counter() - started
         self._pages: dict[tuple[Format, bool], bytes] = {}
         self._lock = Lock()
@@ -87,11 +91,11 @@ class _Reading:
         return "".join((*parts, form.end))
 
     def _kernel_parts(self, renderer: Renderer) -> Iterator[str]:
-        if self._snapshot is None:
+        if self.snapshot is None:
             return
         for metric in FAMILIES:
             try:
-                yield renderer.render(family(metric, self._snapshot))
+                yield renderer.render(family(metric, self.snapshot))
             except Exception as error:
                 self._scraper.count_error(metric.name, error)
 

@@ -5,19 +5,14 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
+from tracer.exporter.live import Live
 from tracer.exporter.negotiate import choose_format, wants_gzip
+from tracer.exporter.page import page_routes
 from tracer.exporter.scrape import Scraper
 from tracer.exporter.web import Request, Response, WebServer, plain
 from tracer.snapshot import Snapshot
 
 __all__ = ["MetricsServer"]
-
-_LINKS = b"""<!doctype html>
-<html lang="en"><title>lunatik-socket</title>
-<h1>lunatik-socket</h1>
-<ul><li><a href="/metrics">/metrics</a>: the numbers, for Prometheus
-<li><a href="/healthz">/healthz</a>: whether they can be read</ul>
-"""
 
 
 class MetricsServer:
@@ -31,6 +26,7 @@ class MetricsServer:
     def __init__(self, address: tuple[str, int], snapshot: Callable[[], Snapshot]) -> None:
         self._wanted = address
         self._scraper = Scraper(snapshot)
+        self._live: Live | None = None
         self._web: WebServer | None = None
 
     def __enter__(self) -> Self:
@@ -47,13 +43,15 @@ class MetricsServer:
 
     def start(self) -> None:
         """Listen and serve, in threads of its own."""
-        self._web = WebServer(
-            self._wanted,
-            {"/": self._index, "/metrics": self._metrics, "/healthz": self._health},
-        )
+        self._live = Live(self._scraper.snapshot, lambda: self._scraper.errors)
+        own = {"/metrics": self._metrics, "/healthz": self._health}
+        self._web = WebServer(self._wanted, page_routes(self._live) | own)
 
     def stop(self) -> None:
         """Close the port and every connection. Safe to call twice."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
         if self._web is not None:
             self._web.stop()
             self._web = None
@@ -77,6 +75,3 @@ class MetricsServer:
         if self._scraper.healthy:
             return plain(HTTPStatus.OK, "ok")
         return plain(HTTPStatus.SERVICE_UNAVAILABLE, "the last read of the kernel's maps failed")
-
-    def _index(self, _request: Request) -> Response:
-        return Response("text/html; charset=utf-8", _LINKS)

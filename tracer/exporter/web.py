@@ -271,6 +271,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _send_events(self, events: Iterator[bytes]) -> None:
         for event in events:
+            # Each event renews it: the stream sends something at least this often.
             self.server.connections.expect(self.request, EVENT_SECONDS)
             self.wfile.write(event)
 

@@ -1,0 +1,52 @@
+"""The live page's files, and the headers that keep it to itself."""
+
+from http import HTTPStatus
+from pathlib import Path
+
+from tracer.exporter.live import Live
+from tracer.exporter.web import Handler, Request, Response, plain
+
+__all__ = ["MAX_STREAMS", "page_routes"]
+
+MAX_STREAMS = 16
+_DIRECTORY = Path(__file__).parent / "page"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+# Nothing inline, nothing from anywhere else, and nobody may frame it.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    ("Content-Security-Policy", _POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-cache"),
+)
+
+
+def page_routes(live: Live) -> dict[str, Handler]:
+    """Every path of the page: `/`, its files, and the stream at `/live`."""
+    files = {f"/{path.name}": _file(path) for path in _DIRECTORY.iterdir()}
+    return {"/": files["/index.html"], **files, "/live": _stream(live)}
+
+
+def _file(path: Path) -> Handler:
+    def handler(_request: Request) -> Response:
+        return Response(_TYPES[path.suffix], path.read_bytes(), headers=_HEADERS)
+
+    return handler
+
+
+def _stream(live: Live) -> Handler:
+    def handler(_request: Request) -> Response:
+        if live.watchers >= MAX_STREAMS:
+            text = f"{MAX_STREAMS} pages are open already: close one"
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, text, ("Retry-After", "5"))
+        return Response("text/event-stream", headers=_HEADERS, events=live.events())
+
+    return handler
