@@ -58,7 +58,8 @@ def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> 
             *([_lost(snapshot)] if not totals(snapshot).lost else []),
         ]
     )
-    missing = sum(not probe.attached for probe in snapshot.probes)
+    calls = [probe for probe in snapshot.probes if probe.mechanism == "tracepoint"]
+    missing = sum(not probe.attached for probe in calls)
     lines = [
         Text.assemble(("tracing ", "dim"), (header.subject, "bold")),
         state,
@@ -67,9 +68,7 @@ def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> 
     if everything.lost:
         lines.append(_lost(snapshot))
     if missing:
-        lines.append(
-            Text(f"not attached: {missing} of {len(snapshot.probes)} probes", style="yellow")
-        )
+        lines.append(Text(f"not attached: {missing} of {len(calls)} probes", style="yellow"))
     return [*lines, *(Text(hint, style="cyan") for hint in header.hints)]
 
 

@@ -10,11 +10,11 @@ import click
 from click.core import ParameterSource
 
 from tracer.cli.address import Address, address
-from tracer.config import LABELS
+from tracer.config import LABELS, MECHANISMS
+from tracer.operations import OPERATIONS
 
-__all__ = ["MECHANISMS", "TraceOptions", "seconds", "server_options", "tracing_options"]
+__all__ = ["TraceOptions", "seconds", "server_options", "tracing_options"]
 
-MECHANISMS = ("auto", "tracepoint", "kprobe", "fentry")
 _METRICS = ("127.0.0.1", 10435)
 
 
@@ -23,6 +23,7 @@ class TraceOptions:
     """What the user chose. `metrics` and `duration` may be None; `live` None: where it fits."""
 
     metrics: Address | None
+    operation: tuple[str, ...]
     mechanism: str
     duration: float | None
     by: str | None
@@ -55,11 +56,18 @@ _OPTIONS = (
     ),
     click.option("--no-metrics", is_flag=True, help="Serve no metrics."),
     click.option(
+        "--operation",
+        type=click.Choice([operation.name for operation in OPERATIONS]),
+        metavar="NAME",
+        multiple=True,
+        help="Only this operation; several may be named.",
+    ),
+    click.option(
         "--mechanism",
         type=click.Choice(MECHANISMS),
         default="auto",
         show_default=True,
-        help="How to attach to the kernel; auto takes what doctor proves.",
+        help="How to trace functions inside the kernel; tracepoint: not at all.",
     ),
     click.option(
         "--duration",

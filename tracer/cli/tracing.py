@@ -18,12 +18,12 @@ from tracer.cli.options import TraceOptions
 from tracer.cli.signals import Signals
 from tracer.cli.view import Header, LinesView, LiveView, NoView, View, is_live_terminal
 from tracer.config import Config, Filter
-from tracer.errors import UnsupportedError
 from tracer.session import Session
 from tracer.snapshot import Snapshot, difference, to_json
 
 __all__ = ["Subject", "trace"]
 
+_ABSENT = "not in this kernel"  # no fault: kernels differ in what they inline and what they have
 _GRACE_SECONDS = 10.0  # what a command has to end in after SIGTERM, before SIGKILL
 
 
@@ -53,7 +53,6 @@ def trace(
 
     `make_view` is for what shows the numbers in a way of its own.
     """
-    _require_mechanism(options.mechanism)
     with ExitStack() as stack:
         report = stack.enter_context(_json_files(options))
         stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
@@ -85,18 +84,6 @@ def trace(
         return status
 
 
-def _require_mechanism(mechanism: str) -> None:
-    if mechanism in ("auto", "tracepoint"):
-        return
-    from tracer.mechanisms import prove  # noqa: PLC0415
-
-    prove(mechanism)
-    raise UnsupportedError(
-        f"cannot trace operations by {mechanism}: it serves the function layer, which this version "
-        "does not have; use --mechanism tracepoint"
-    )
-
-
 def _wants_live(subject: Subject, options: TraceOptions, stream: TextIO) -> bool:
     if options.quiet or options.live is False:
         return False
@@ -126,7 +113,13 @@ def _config(subject: Subject, options: TraceOptions, child: Child | None) -> Con
     chosen = subject.filter
     if child is not None:
         chosen = replace(chosen, pids=(child.pid,), follow_forks=True)
-    return Config(filter=chosen, label=options.by, tracer_pid=os.getpid())
+    return Config(
+        filter=chosen,
+        operations=options.operation,
+        mechanism=options.mechanism,
+        label=options.by,
+        tracer_pid=os.getpid(),
+    )
 
 
 def _text(subject: Subject, child: Child | None) -> str:
@@ -154,8 +147,14 @@ def _view(options: TraceOptions, header: Header, stream: TextIO, *, live: bool) 
 
 
 def _warn_of_failures(session: Session) -> None:
+    """One line for all that could not be attached; the rest is counted all the same."""
+    by_reason: dict[str, list[str]] = {}
     for probe, reason in session.failures.items():
-        print(f'lunatik-socket: cannot attach "{probe}": {reason}; see doctor', file=sys.stderr)
+        if reason != _ABSENT:
+            by_reason.setdefault(reason, []).append(probe)
+    if by_reason:
+        text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())
+        print(f"lunatik-socket: not attached: {text}", file=sys.stderr)
 
 
 @contextmanager
