@@ -6,11 +6,16 @@ from dashboards.source.board import board
 from dashboards.source.panels import Column, Panel, Query, graph, heat_map, list_of
 from dashboards.source.queries import average, matching, per_second, quantile
 from tracer.exporter.metrics import DURATION, FUNCTION_BYTES, FUNCTION_DURATION, FUNCTION_ERRORS
+from tracer.operations import FUNCTIONS
 
 __all__ = ["in_kernel"]
 
-_SOCKET = "sock_sendmsg|__sock_sendmsg|sock_recvmsg"
-_PROTOCOL = "tcp_sendmsg|tcp_recvmsg|udp_sendmsg|udp_recvmsg"
+
+def _layers(direction: str) -> tuple[str, str]:
+    """The socket layer's and the protocols' functions that send or receive, from the table."""
+    names = [function.name for function in FUNCTIONS if function.name.endswith(direction)]
+    socket_layer = [name for name in names if name.startswith(("kernel_", "sock_"))]
+    return "|".join(socket_layer), "|".join(name for name in names if name not in socket_layer)
 
 
 def in_kernel() -> Dashboard:
@@ -49,24 +54,8 @@ def _panels() -> list[Panel]:
             ],
             sort="Runs/s",
         ),
-        graph(
-            "Where the time goes: sending",
-            "Mean time of a send, of the socket layer within it, and of the protocol within "
-            "that. The gap between two lines is the upper layer's own cost.",
-            "s",
-            Query(
-                average(DURATION, operation=matching("send|sendmsg"), path='="user"'), "system call"
-            ),
-            Query(
-                average(
-                    FUNCTION_DURATION, "function", function=matching(f"kernel_sendmsg|{_SOCKET}")
-                ),
-                "{{function}}",
-            ),
-            Query(
-                average(FUNCTION_DURATION, "function", function=matching(_PROTOCOL)), "{{function}}"
-            ),
-        ),
+        _split("sending", "sendmsg", "send|sendmsg"),
+        _split("receiving", "recvmsg", "recv|recvmsg"),
         graph(
             "Calls from inside the kernel",
             "Operations of path=kernel: NVMe/TCP, NFS, Lunatik scripts. Nothing on an ordinary "
@@ -102,3 +91,25 @@ def _panels() -> list[Panel]:
             Query(per_second(FUNCTION_BYTES, "function", **chosen), "{{function}}"),
         ),
     ]
+
+
+def _split(doing: str, direction: str, operations: str) -> Panel:
+    socket_layer, protocols = _layers(direction)
+    return graph(
+        f"Where the time goes: {doing}",
+        "Mean time of the system call, of the socket layer within it, of the protocol within that. "
+        "The gap between two lines is the upper layer's own cost.",
+        "s",
+        Query(
+            average(DURATION, "operation", operation=matching(operations), path='="user"'),
+            "system call: {{operation}}",
+        ),
+        Query(
+            average(FUNCTION_DURATION, "function", function=matching(socket_layer)),
+            "socket: {{function}}",
+        ),
+        Query(
+            average(FUNCTION_DURATION, "function", function=matching(protocols)),
+            "protocol: {{function}}",
+        ),
+    )

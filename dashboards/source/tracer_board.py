@@ -27,10 +27,11 @@ def _numbers() -> list[Panel]:
         number("Probes attached", "Probes in place, over all hosts.", f"sum({attached})", "short"),
         number(
             "Probes missing",
-            "Probes the kernel refused. Above 0 some calls are not seen: `lunatik-socket doctor`.",
+            "Probes that are not in place. A system call's: its calls are not seen, run "
+            "`lunatik-socket doctor`. A function's: this kernel does not have it.",
             f"count({attached}) - sum({attached})",
             "short",
-            alarm=1,
+            warn=1,
         ),
         number(
             "Lost",

@@ -14,7 +14,7 @@ BOARDS = sorted((DIRECTORY / "grafana").glob("*.json"))
 RULE_FILES = [DIRECTORY / "prometheus" / name for name in ("rules.yml", "alerts.yml")]
 
 _WORDS = {"sum", "by", "rate", "increase", "count", "max", "avg", "on", "unless", "and", "or"}
-_WORDS |= {"absent", "time", "histogram_quantile", "min_over_time"}
+_WORDS |= {"absent", "time", "histogram_quantile", "min_over_time", "max_over_time"}
 
 
 @dataclass(frozen=True)

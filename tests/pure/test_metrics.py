@@ -135,4 +135,6 @@ def test_functions_have_series_of_their_own() -> None:
     key = ("tcp_sendmsg", "kernel", "tcp")
     assert samples(metrics.FUNCTION_DURATION, shown) == {key: shown.functions[0].aggregate}
     assert samples(metrics.FUNCTION_BYTES, shown) == {key: 4}
+    silent = snapshot(functions=(series("sock_release", "kernel"),))
+    assert samples(metrics.FUNCTION_BYTES, silent) == {}
     assert samples(metrics.FUNCTION_ERRORS, shown) == {(*key, "EPIPE"): 1}

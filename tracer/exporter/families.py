@@ -13,7 +13,7 @@ from functools import lru_cache
 from tracer.exporter import metrics
 from tracer.exporter.metrics import Labels, Metric
 from tracer.histogram import SLOTS
-from tracer.operations import OPERATIONS, Bytes
+from tracer.operations import FUNCTIONS, OPERATIONS, Bytes
 from tracer.snapshot import Aggregate, Series, Snapshot, merge
 
 __all__ = ["FAMILIES", "NOTHING", "STARTING", "Family", "Samples", "Value", "clean", "family"]
@@ -64,6 +64,8 @@ _MOVES_BYTES = frozenset(
     for operation in OPERATIONS
     if any(call.bytes is not Bytes.NONE for call in operation.system_calls)
 )
+
+_BYTE_FUNCTIONS = frozenset(function.name for function in FUNCTIONS if function.returns_bytes)
 
 
 def family(metric: Metric, snapshot: Snapshot) -> Family:
@@ -164,7 +166,9 @@ FAMILIES: Mapping[Metric, Callable[[Snapshot], Samples]] = {
     metrics.IN_PROGRESS: _in_progress,
     metrics.FUNCTION_DURATION: lambda snapshot: _histograms(snapshot.functions),
     metrics.FUNCTION_ERRORS: lambda snapshot: _error_counts(snapshot.functions),
-    metrics.FUNCTION_BYTES: lambda snapshot: _byte_counts(snapshot.functions),
+    metrics.FUNCTION_BYTES: lambda snapshot: _byte_counts(
+        series for series in snapshot.functions if series.name in _BYTE_FUNCTIONS
+    ),
     metrics.PROBE_ATTACHED: lambda snapshot: {
         (probe.name, probe.mechanism): int(probe.attached) for probe in snapshot.probes
     },
