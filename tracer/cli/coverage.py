@@ -4,19 +4,12 @@ from pathlib import Path
 
 import click
 
-from tracer.operations import OPERATIONS, Bytes, Operation, Subject, SystemCall
+from tracer.operations import FUNCTIONS, OPERATIONS, Bytes, Operation, Subject
 
 __all__ = ["command", "coverage_table", "with_table"]
 
 BEGIN = "<!-- coverage: written by `make coverage` -->"
 END = "<!-- coverage ends -->"
-
-_WHAT_COUNTS = {
-    Subject.SOCKET: "",
-    Subject.ANY_FILE: "on a socket",
-    Subject.NEW_SOCKET: "",
-    Subject.NO_SOCKET: "",
-}
 
 
 @click.command("coverage")
@@ -33,7 +26,7 @@ def command(path: str | None) -> None:
 def coverage_table() -> str:
     """The table, in Markdown."""
     lines = [
-        "| operation | system calls that count as it | transport | bytes |",
+        '| operation | system calls (`path="user"`) | in the kernel (`path="kernel"`) | bytes |',
         "| --- | --- | --- | --- |",
     ]
     lines += [f"| {' | '.join(_cells(operation))} |" for operation in OPERATIONS]
@@ -50,24 +43,22 @@ def with_table(text: str) -> str:
 
 
 def _cells(operation: Operation) -> tuple[str, ...]:
-    return operation.name, _calls(operation), _transport(operation), _bytes(operation)
+    moves = any(call.bytes is not Bytes.NONE for call in operation.system_calls)
+    return operation.name, _calls(operation), _functions(operation), "yes" if moves else ""
 
 
 def _calls(operation: Operation) -> str:
-    groups: dict[str, list[str]] = {}
-    for call in operation.system_calls:
-        groups.setdefault(_WHAT_COUNTS[call.subject], []).append(f"`{call.name}`")
-    return "; ".join(f"{', '.join(names)} {which}".strip() for which, names in groups.items())
+    """Those that always count, then those that may be about any file."""
+    always = [c.name for c in operation.system_calls if c.subject is not Subject.ANY_FILE]
+    on_sockets = [c.name for c in operation.system_calls if c.subject is Subject.ANY_FILE]
+    parts = [_code(always)] * bool(always)
+    parts += [f"{_code(on_sockets)} on a socket"] * bool(on_sockets)
+    return "; ".join(parts)
 
 
-def _transport(operation: Operation) -> str:
-    nowhere = all(call.subject is Subject.NO_SOCKET for call in operation.system_calls)
-    return "`other`" if nowhere else "the socket's"
+def _functions(operation: Operation) -> str:
+    return _code([f.name for f in FUNCTIONS if f.operation == operation.name])
 
 
-def _bytes(operation: Operation) -> str:
-    return "yes" if any(_moves_data(call) for call in operation.system_calls) else "none"
-
-
-def _moves_data(call: SystemCall) -> bool:
-    return call.bytes is not Bytes.NONE
+def _code(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -20,7 +20,7 @@ import click
 from tracer import __version__
 from tracer.errors import ProgramError, TracerError
 
-__all__ = ["PROGRAM", "main", "one_line"]
+__all__ = ["PROGRAM", "commands", "main", "one_line"]
 
 PROGRAM = "lunatik-socket"
 _INTERRUPTED, _NOBODY_READS = 128 + 2, 128 + 13
@@ -59,7 +59,7 @@ class _ReaderGoneError(Exception):
 )
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.pass_context
-def _lunatik_socket(context: click.Context) -> int | None:
+def commands(context: click.Context) -> int | None:
     """Show which socket operations programs make, and what each costs inside the Linux kernel.
 
     \b
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        result: Any = _lunatik_socket.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        result: Any = commands.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except (click.ClickException, TracerError, OSError) as error:
         return _complain(error)
     except _ReaderGoneError:

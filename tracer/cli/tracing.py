@@ -186,8 +186,8 @@ def _unwritable(path: str, error: OSError) -> OSError:
 
 def _write(last: Snapshot, file: IO[str]) -> None:
     try:
-        if file is not sys.stdout and file.seekable():
-            file.truncate(0)
+        if file is not sys.stdout and Path(file.name).is_file():
+            file.truncate(0)  # what was there goes only now that there is something better
         json.dump(to_json(last), file, allow_nan=False)
         file.write("\n")
         file.flush()
