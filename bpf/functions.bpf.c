@@ -230,11 +230,11 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 		return;
 	}
 	finish_function(frame_below_top(frames, found), ret, bytes, now_ns, pid_tgid);
-	for (i = 0; i < FRAMES; i++) {
-		if (i >= found)
-			break;
-		count_function_abandoned(frame_below_top(frames, i)->function);
-	}
+	FORGET_ORIGIN(found);
+#pragma unroll
+	for (i = 0; i < FRAMES - 1; i++)
+		if (i < found)
+			count_function_abandoned(frame_below_top(frames, i)->function);
 	frames->depth = depth - 1 - found;
 }
 
@@ -246,11 +246,10 @@ static __always_inline void forget_functions(u32 tid)
 
 	if (!frames)
 		return;
-	for (i = 0; i < FRAMES; i++) {
-		if (i >= frames->depth)
-			break;
-		count_function_abandoned(frames->frame[i & (FRAMES - 1)].function);
-	}
+#pragma unroll
+	for (i = 0; i < FRAMES; i++)
+		if (i < frames->depth)
+			count_function_abandoned(frames->frame[i].function);
 	if (!functions_of_thread.delete(&tid))
 		count_event(EVENT_FUNCTION_THREAD_REMOVED);
 }

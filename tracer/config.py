@@ -33,11 +33,11 @@ class Config:
     """A tracing session's settings.
 
     `operations` names those to trace, all if empty: fewer cost less, and stop sooner (a kernel
-    takes some 10 ms to let go of each tracepoint, one after another). `mechanism` is one of `MECHANISMS`; "auto" takes the cheapest that works here
-    and goes without the function layer if none does. `label` is one of `LABELS`
-    or None; `label_cells` bounds how many cells carry a label of their own, `threads` how many
-    threads are followed at once. `measure_cost` switches the kernel's own accounting of BPF run
-    time on (it adds to each run). `tracer_pid` is never traced.
+    takes some 10 ms to let go of each tracepoint, one after another). `mechanism` is one of
+    `MECHANISMS`; "auto" takes the cheapest that works here and goes without the function layer if
+    none does. `label` is one of `LABELS` or None; `label_cells` bounds how many cells carry a label
+    of their own, `threads` how many threads are followed at once. `measure_cost` switches the
+    kernel's own accounting of BPF run time on (it adds to each run). `tracer_pid` is never traced.
     """
 
     filter: Filter = field(default_factory=Filter)

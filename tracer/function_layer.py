@@ -1,4 +1,4 @@
-"""The function layer's generated part: for each function an entry and a return, by either mechanism.
+"""The function layer's generated part: an entry and a return for each function, by one mechanism.
 
 The bodies are in bpf/functions.bpf.c, once. What differs between kprobes and fentry is where the
 arguments, the return value and the stack pointer are, and what the programs are called.

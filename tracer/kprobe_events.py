@@ -22,7 +22,7 @@ __all__ = ["event_name", "missed_returns", "remove_leftovers", "start_guardian"]
 
 _NAME = re.compile(r"^r\d*:(?P<group>[^/\s]+)/(?P<name>lunatik_(?P<pid>\d+)_\S+)")
 
-# Reads until the last writer of its standard input is gone, then removes each event of the tracer's.
+# Reads until the last writer of its standard input is gone, then removes the tracer's events.
 # One that is still held by a perf event is busy for a moment, until the kernel is through with it.
 _GUARDIAN = r"""
 trap "" INT TERM HUP

@@ -90,11 +90,14 @@ class Round:
 
 
 @contextmanager
-def working(deed: Callable[[], object] = exchange) -> Iterator[tuple[Worker, Session]]:
+def working(
+    deed: Callable[[], object] = exchange, *, measure_cost: bool = False
+) -> Iterator[tuple[Worker, Session]]:
     """A worker and a session that traces it alone."""
     worker = Worker(deed)
     try:
-        with Session(Config(filter=Filter(pids=(worker.pid,)))) as session:
+        config = Config(filter=Filter(pids=(worker.pid,)), measure_cost=measure_cost)
+        with Session(config) as session:
             yield worker, session
     finally:
         worker.end()
