@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
-from typing import IO, TextIO
+from typing import TextIO
 
 from tracer.cli.address import shown
 from tracer.cli.child import Child
@@ -166,15 +167,30 @@ def _json_files(options: TraceOptions) -> Iterator[list[Callable[[Snapshot], Non
             file = stack.enter_context(_writable(options.output))
             writers.append(lambda last: _write(last, file))
         if options.json:
-            writers.append(lambda last: _write(last, sys.stdout))
+            writers.append(lambda last: print(_json(last), flush=True))
         yield writers
 
 
-def _writable(path: str) -> IO[str]:
+def _json(last: Snapshot) -> str:
+    return json.dumps(to_json(last), allow_nan=False)
+
+
+def _writable(path: str) -> FileIO:
     try:
-        return Path(path).open("a")
+        return Path(path).open("ab", buffering=0)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _write(last: Snapshot, file: FileIO) -> None:
+    rest = memoryview(f"{_json(last)}\n".encode())
+    try:
+        if Path(file.name).is_file():
+            file.truncate(0)  # what was there goes only now that there is something better
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise _unwritable(str(file.name), error) from error
 
 
 def _unwritable(path: str, error: OSError) -> OSError:
@@ -182,19 +198,6 @@ def _unwritable(path: str, error: OSError) -> OSError:
 
     cause = one_line(OSError(error.errno, error.strerror)).partition(": ")[2]
     return OSError(error.errno, f'cannot write "{path}": {cause}; choose another --output')
-
-
-def _write(last: Snapshot, file: IO[str]) -> None:
-    try:
-        if file is not sys.stdout and Path(file.name).is_file():
-            file.truncate(0)  # what was there goes only now that there is something better
-        json.dump(to_json(last), file, allow_nan=False)
-        file.write("\n")
-        file.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise _unwritable(file.name, error) from error
 
 
 class _Relay:
