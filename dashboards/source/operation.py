@@ -90,21 +90,21 @@ def _graphs() -> list[Panel]:
             ),
         ),
         graph(
-            "Bytes",
+            "Bytes by transport",
             "Bytes per second by transport; with Calls it gives the size of a call. Many tiny "
             "sends: buffer them, or set TCP_NODELAY with care.",
             "Bps",
             Query(per_second(BYTES, "transport", "path"), "{{transport}} {{path}}"),
         ),
         graph(
-            "By instance",
+            "p99 by instance",
             "The same operation on each host. One host apart from the others is that host's "
             "problem.",
             "s",
             Query(quantile(0.99, "instance"), "{{instance}} p99"),
         ),
         graph(
-            "In progress",
+            "In progress by instance",
             "Calls entered and not yet returned, by host. Climbing without end: threads pile up.",
             "short",
             Query(

@@ -21,6 +21,7 @@ from tests.pure.boards import panel_queries, with_variables
 
 WINDOW = "60s"
 ALL = ".*"
+RECORDED = 'instance_operation_path:lunatik_socket_operation_calls:rate5m{operation="send"}'
 
 
 class Host:
@@ -112,6 +113,7 @@ def observe(directory: Path, rounds: list[int]) -> dict[str, object]:
                     host.work()
             total = sum(rounds) * CALLS
             wait_until(lambda: _value(observer, sends) == total, "the last scrape")
+            wait_until(lambda: len(observer.query(RECORDED)) == len(rounds), "the rules")
             return answers(observer, [f"{host.address}:{PORT}" for host in fleet])
 
 
@@ -122,7 +124,7 @@ def _value(observer: Prometheus, expression: str) -> float | None:
 
 def answers(observer: Prometheus, instances: list[str]) -> dict[str, object]:
     """The boards' answers, for all instances together and for each."""
-    queries = {asked.where: asked.expression for asked in reversed(panel_queries())}
+    queries = {asked.where: asked.expression for asked in panel_queries()}
 
     def ask(where: str, **variables: str) -> list[object]:
         expression = with_variables(queries[where], __rate_interval=WINDOW, **variables)
@@ -137,15 +139,10 @@ def answers(observer: Prometheus, instances: list[str]) -> dict[str, object]:
             for instance in (ALL, *instances)
         },
         "failing": ask("operation: Failing: A", operation="connect"),
-        "by_instance": ask("operation: By instance: A", operation="send"),
-        "in_progress": ask("operation: In progress: A", operation="send"),
+        "by_instance": ask("operation: p99 by instance: A", operation="send"),
+        "in_progress": ask("operation: In progress by instance: A", operation="send"),
         "table": ask("tracer: Tracers: A"),
-        "recorded": [
-            list(sample)
-            for sample in observer.query(
-                'instance_operation_path:lunatik_socket_operation_calls:rate5m{operation="send"}'
-            )
-        ],
+        "recorded": [list(sample) for sample in observer.query(RECORDED)],
     }
 
 

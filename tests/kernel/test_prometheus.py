@@ -113,7 +113,7 @@ def test_the_alert_of_failing_connects_is_on_its_way_and_no_other(seen: Seen) ->
 
 def panel(where: str, **variables: str) -> str:
     """A panel's query with these choices made."""
-    found = next(asked for asked in panel_queries() if asked.where == where)
+    (found,) = [asked for asked in panel_queries() if asked.where == where]
     return with_variables(found.expression, __rate_interval=WINDOW, **variables)
 
 
