@@ -17,6 +17,14 @@ from tracer.cli.signals import Signals
 TIMEOUT_SECONDS = 20
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C works, though a shell that puts the tests in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def ended(child: Child) -> int:
     """Wait for its end, in bounds."""
     descriptor = os.pidfd_open(child.pid)
