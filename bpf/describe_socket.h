@@ -3,6 +3,9 @@
  * From a descriptor of the current process to its socket, with no state kept: task -> files ->
  * descriptor table -> file -> socket -> sock, by offsets from the running kernel's BTF. Duplicated,
  * inherited and passed descriptors need no care: each call is looked up afresh.
+ *
+ * Maps
+ *   known_pointers  0 -> struct known
  */
 #pragma once
 
@@ -16,6 +19,8 @@
 #define IPPROTO_UDP 17
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+#define KNOWN_OPERATIONS 16 /* a power of two */
+#define barrier() asm volatile("" : : : "memory")
 
 enum transport { TRANSPORT_TCP, TRANSPORT_UDP, TRANSPORT_UNIX, TRANSPORT_OTHER };
 
@@ -53,40 +58,141 @@ static __always_inline void describe_sock(struct socket_description *to, void *s
 	READ_FIELD(&family, sk, SOCK_COMMON_SKC_FAMILY);
 	READ_FIELD(&protocol, sk, SOCK_SK_PROTOCOL);
 	to->transport = transport_of(family, protocol);
-#ifdef LABEL_PORT
-	if (family == AF_INET || family == AF_INET6) {
-		u16 local = 0, peer = 0;
+}
 
-		READ_FIELD(&local, sk, SOCK_COMMON_SKC_NUM);
-		READ_FIELD(&peer, sk, SOCK_COMMON_SKC_DPORT);
-		peer = __builtin_bswap16(peer);
-		to->port = peer && peer < local ? peer : local;
-	}
+static __always_inline void describe_port(struct socket_description *to, void *sk)
+{
+#ifdef LABEL_PORT
+	u16 local = 0, peer = 0;
+
+	if (to->transport != TRANSPORT_TCP && to->transport != TRANSPORT_UDP)
+		return;
+	READ_FIELD(&local, sk, SOCK_COMMON_SKC_NUM);
+	READ_FIELD(&peer, sk, SOCK_COMMON_SKC_DPORT);
+	peer = __builtin_bswap16(peer);
+	to->port = peer && peer < local ? peer : local;
 #endif
+}
+
+/*
+ * Pointers that were followed to the end once need not be again: which file operations are those of
+ * sockets, and which socket operations are those of a transport. Both are constants of the kernel,
+ * learnt when first met. 0 is what nothing is known of.
+ */
+struct known {
+	u64 socket_file_operations;
+	u64 operations[KNOWN_OPERATIONS];
+	u32 transport[KNOWN_OPERATIONS];
+};
+
+BPF_ARRAY(known_pointers, struct known, 1);
+
+/* The fields of struct socket from `file` to `ops`, which lie side by side; see the assertion. */
+struct socket_window {
+	u64 file;
+	u64 sk;
+	u64 ops;
+};
+
+_Static_assert(SOCKET_SK == SOCKET_FILE + 8 && SOCKET_OPS == SOCKET_FILE + 16, "struct socket");
+
+struct fdtable_window {
+	u32 max_fds;
+	u32 pad;
+	u64 fd;
+};
+
+_Static_assert(FDTABLE_FD == FDTABLE_MAX_FDS + 8, "struct fdtable");
+
+/* Slots are found by address: kernel objects of this kind are far apart, and a clash only costs. */
+static __always_inline u32 operations_slot(u64 operations)
+{
+	return (operations >> 6) & (KNOWN_OPERATIONS - 1);
+}
+
+/* By asking the sock itself; remembers what is true of all sockets with these operations. */
+static __always_inline void learn_transport(struct socket_description *to, struct known *known,
+					    struct socket_window *socket)
+{
+	u32 slot = operations_slot(socket->ops);
+
+	describe_sock(to, (void *)socket->sk);
+	if (to->transport == TRANSPORT_OTHER || !known)
+		return;
+	/* A reader on another CPU must never see new operations with an old transport. */
+	known->operations[slot] = 0;
+	barrier();
+	known->transport[slot] = to->transport;
+	barrier();
+	known->operations[slot] = socket->ops;
+}
+
+static __always_inline void *file_of_descriptor(u32 descriptor)
+{
+	struct fdtable_window table = {};
+	void *files = 0, *fdt = 0, *file = 0;
+
+#ifdef HAVE_TASK_BTF
+	/* Typed pointers: the kernel turns these reads into plain loads. */
+	files = *(void **)((char *)bpf_get_current_task_btf() + TASK_STRUCT_FILES);
+	if (!files)
+		return 0;
+	fdt = *(void **)(files + FILES_STRUCT_FDT);
+	if (!fdt)
+		return 0;
+	table.max_fds = *(u32 *)(fdt + FDTABLE_MAX_FDS);
+	table.fd = *(u64 *)(fdt + FDTABLE_FD);
+#else
+	READ_FIELD(&files, bpf_get_current_task(), TASK_STRUCT_FILES);
+	READ_FIELD(&fdt, files, FILES_STRUCT_FDT);
+	READ_FIELD(&table, fdt, FDTABLE_MAX_FDS);
+#endif
+	if (descriptor < table.max_fds)
+		READ_FIELD(&file, table.fd, (u64)descriptor * sizeof(file));
+	return file;
+}
+
+/* Whether the file is a socket's, by its inode and by the socket that points back at it. */
+static __always_inline bool is_socket_file(void *file, struct socket_window *socket)
+{
+	void *inode = 0;
+	u16 mode = 0;
+
+	READ_FIELD(&inode, file, FILE_F_INODE);
+	READ_FIELD(&mode, inode, INODE_I_MODE);
+	/* An O_PATH descriptor of a Unix socket's name in a file system has this mode too. */
+	return (mode & S_IFMT) == S_IFSOCK && socket->file == (u64)file;
 }
 
 /* false if the descriptor is not that of a socket, or of nothing at all */
 static __always_inline bool describe_descriptor(struct socket_description *to, u32 descriptor)
 {
-	void *files = 0, *fdt = 0, *file = 0, **table = 0, *inode = 0, *socket = 0, *sk = 0;
-	u32 max_fds = 0;
-	u16 mode = 0;
+	void *file = file_of_descriptor(descriptor), *private = 0;
+	struct socket_window socket = {};
+	struct known *known;
+	u64 operations = 0;
+	u32 zero = 0, slot;
 
-	READ_FIELD(&files, bpf_get_current_task(), TASK_STRUCT_FILES);
-	READ_FIELD(&fdt, files, FILES_STRUCT_FDT);
-	READ_FIELD(&max_fds, fdt, FDTABLE_MAX_FDS);
-	if (descriptor >= max_fds)
-		return false;
-	READ_FIELD(&table, fdt, FDTABLE_FD);
-	READ_FIELD(&file, table, (u64)descriptor * sizeof(file));
 	if (!file)
 		return false;
-	READ_FIELD(&inode, file, FILE_F_INODE);
-	READ_FIELD(&mode, inode, INODE_I_MODE);
-	if ((mode & S_IFMT) != S_IFSOCK)
+	known = known_pointers.lookup(&zero);
+	if (!known)
 		return false;
-	READ_FIELD(&socket, file, FILE_PRIVATE_DATA);
-	READ_FIELD(&sk, socket, SOCKET_SK);
-	describe_sock(to, sk);
+	READ_FIELD(&operations, file, FILE_F_OP);
+	if (known->socket_file_operations && operations != known->socket_file_operations)
+		return false;
+	READ_FIELD(&private, file, FILE_PRIVATE_DATA);
+	READ_FIELD(&socket, private, SOCKET_FILE);
+	if (!known->socket_file_operations) {
+		if (!is_socket_file(file, &socket))
+			return false;
+		known->socket_file_operations = operations;
+	}
+	slot = operations_slot(socket.ops);
+	if (known->operations[slot] == socket.ops)
+		to->transport = known->transport[slot];
+	else
+		learn_transport(to, known, &socket);
+	describe_port(to, (void *)socket.sk);
 	return true;
 }

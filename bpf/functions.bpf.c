@@ -104,6 +104,7 @@ static __always_inline void frame_of_socket(struct frame *frame, void *socket)
 	READ_FIELD(&sk, socket, SOCKET_SK);
 	if (sk)
 		describe_sock(&to, sk);
+	describe_port(&to, sk);
 	frame->transport = to.transport;
 	frame->port = to.port;
 	frame->path = path_of_socket(socket);
@@ -115,6 +116,7 @@ static __always_inline void frame_of_sock(struct frame *frame, void *sk)
 	void *socket = 0;
 
 	describe_sock(&to, sk);
+	describe_port(&to, sk);
 	READ_FIELD(&socket, sk, SOCK_SK_SOCKET);
 	frame->transport = to.transport;
 	frame->port = to.port;

@@ -15,12 +15,19 @@ __all__ = ["FunctionLayer", "function_layer"]
 
 _KINDS = {"kprobe": ("kretprobe", "kprobe"), "fentry": ("fexit", "fentry")}
 
-# bcc tells from a program's name whether it is fentry ("kfunc") or fexit, and of what.
-_NAMES = {
-    "kprobe": "kprobe_{}",
-    "kretprobe": "kretprobe_{}",
-    "fentry": "kfunc__vmlinux__{}",
-    "fexit": "kretfunc__vmlinux__{}",
+# bcc calls fentry "kfunc". It tells from a program's name what it is and where it goes, and has
+# changed the way of naming (0.26 has no "vmlinux" in it): its macros know, and the loader finds out.
+_HEADS = {
+    "kprobe": "int kprobe_{}(struct pt_regs *ctx)",
+    "kretprobe": "int kretprobe_{}(struct pt_regs *ctx)",
+    "fentry": "KFUNC_PROBE({})",
+    "fexit": "KRETFUNC_PROBE({})",
+}
+_PREFIXES = {
+    "kprobe": "kprobe_",
+    "kretprobe": "kretprobe_",
+    "fentry": "kfunc__",
+    "fexit": "kretfunc__",
 }
 
 
@@ -47,8 +54,8 @@ class FunctionLayer:
         return {"FUNCTION_LAYER": 1, "FUNCTIONS": len(self.functions)}
 
     def program_name(self, kind: str, function: Function) -> str:
-        """What the program of this kind for this function is called in the C text."""
-        return _NAMES[kind].format(function.name)
+        """What the program is called, or, by fentry and fexit, how its name begins."""
+        return _PREFIXES[kind] + function.name * (kind in ("kprobe", "kretprobe"))
 
 
 def function_layer(config: Config, mechanism: str, types: KernelTypes) -> FunctionLayer:
@@ -89,10 +96,6 @@ class _Source:
     def is_kprobe(self) -> bool:
         return self.kind in ("kprobe", "kretprobe")
 
-    @property
-    def context(self) -> str:
-        return "struct pt_regs" if self.is_kprobe else "unsigned long long"
-
     def argument(self, number: int) -> str:
         return f"PT_REGS_PARM{number + 1}(ctx)" if self.is_kprobe else f"ctx[{number}]"
 
@@ -109,7 +112,7 @@ class _Source:
 
 def _head(function: Function, source: _Source) -> list[str]:
     return [
-        f"int {_NAMES[source.kind].format(function.name)}({source.context} *ctx)",
+        _HEADS[source.kind].format(function.name),
         "{",
         "\tu64 pid_tgid = bpf_get_current_pid_tgid();",
     ]

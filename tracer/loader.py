@@ -115,6 +115,8 @@ class _Attacher:
     def __init__(self, bcc: Any, bpf: Any, owner: int) -> None:
         self._bcc, self._bpf, self._owner = bcc, bpf, owner
         self.descriptors: list[int] = []
+        count = bcc.lib.bpf_num_functions(bpf.module)
+        self._names = [bcc.lib.bpf_function_name(bpf.module, i).decode() for i in range(count)]
 
     def attach(self, item: Attachment) -> str | None:
         """None, or why it could not be done."""
@@ -156,9 +158,20 @@ class _Attacher:
         return descriptor
 
     def _fentry(self, item: Attachment) -> int:
-        self._bpf.attach_kfunc(fn_name=item.function)
-        return int(self._bpf.kfunc_entry_fds[item.function.encode()])
+        name = self._full_name(item)
+        self._bpf.attach_kfunc(fn_name=name)
+        return int(self._bpf.kfunc_entry_fds[name])
 
     def _fexit(self, item: Attachment) -> int:
-        self._bpf.attach_kretfunc(fn_name=item.function)
-        return int(self._bpf.kfunc_exit_fds[item.function.encode()])
+        name = self._full_name(item)
+        self._bpf.attach_kretfunc(fn_name=name)
+        return int(self._bpf.kfunc_exit_fds[name])
+
+    def _full_name(self, item: Attachment) -> bytes:
+        """As bcc's macro made it: with or without the name of the kernel's image in between."""
+        [name] = [
+            name
+            for name in self._names
+            if name.startswith(item.function) and name.endswith(f"__{item.place}")
+        ]
+        return name.encode()

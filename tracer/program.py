@@ -48,10 +48,12 @@ _FIELDS = (
     ("fdtable", "fd"),
     ("fdtable", "max_fds"),
     ("file", "f_inode"),
+    ("file", "f_op"),
     ("file", "private_data"),
     ("inode", "i_mode"),
     ("socket", "sk"),
     ("socket", "file"),
+    ("socket", "ops"),
     ("sock", "sk_protocol"),
     ("sock", "sk_socket"),
     ("sock_common", "skc_family"),
@@ -210,6 +212,8 @@ def _macros(config: Config, tracefs: Path, types: KernelTypes) -> dict[str, obje
     }
     for struct, field in _FIELDS:
         macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
+    if types.argument_count("bpf_get_current_task_btf") is not None:  # 5.11
+        macros["HAVE_TASK_BTF"] = 1
     for number, operation in enumerate(OPERATIONS):
         macros[f"OPERATION_{operation.name.upper()}"] = number
     return macros | _filter_macros(config) | _label_macros(config)
