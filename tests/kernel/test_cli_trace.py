@@ -437,6 +437,17 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in done.stderr
 
 
+def test_a_terminal_without_our_letters_is_no_reason_to_fail() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = ("trace", "--no-metrics", "--operation", "connect", "--")
+    done = run(*command, sys.executable, "-c", WORKLOAD, env=environment)
+    assert "Traceback" not in done.stderr
+    assert re.search(
+        r"^connect +tcp +user +23 .* \?s .* 23 ECONNREFUSED ", done.stderr, re.MULTILINE
+    )
+    assert done.returncode == 0
+
+
 HIDE_TRACEFS = "umount -l /sys/kernel/tracing /sys/kernel/debug/tracing 2>/dev/null; exec "
 
 
