@@ -13,7 +13,7 @@ import pytest
 import lunatik_socket
 from tests.kernel.children import wait_until
 from tests.kernel.mechanisms import require
-from tests.kernel.test_exact import N, PAIRS, listener, tcp_pair, transports
+from tests.kernel.test_exact import PAIRS, N, listener, tcp_pair, transports
 from tracer.config import Config, Filter
 from tracer.operations import FUNCTIONS
 from tracer.session import Session
