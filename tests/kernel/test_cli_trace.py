@@ -207,7 +207,10 @@ def test_metrics_are_served() -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page:
             assert b"lunatik_socket_tracer_info" in page.read()
         os.close(write)
-        process.communicate(timeout=TIMEOUT_SECONDS)
+        try:
+            process.communicate(timeout=TIMEOUT_SECONDS)
+        finally:
+            process.kill()
 
 
 def test_metrics_port_in_use() -> None:

@@ -140,7 +140,10 @@ def test_a_server_ends_cleanly(server: str, number: int) -> None:
         assert serving.stderr is not None
         assert "listening on 127.0.0.1:" in serving.stderr.readline()
         serving.send_signal(number)
-        _, errors = serving.communicate(timeout=TIMEOUT_SECONDS)
+        try:
+            _, errors = serving.communicate(timeout=TIMEOUT_SECONDS)
+        finally:
+            serving.kill()
     assert "Traceback" not in errors
     assert serving.returncode == 0
 
@@ -171,11 +174,12 @@ def test_not_root_is_one_line_with_the_mend(call: str) -> None:
     assert (done.returncode, done.stdout) == (3, "")
 
 
-def test_a_closed_pipe_is_no_traceback() -> None:
+@pytest.mark.parametrize("call", ["coverage", "--help", "--version", "doctor", "doctor --json"])
+def test_a_closed_pipe_is_no_traceback(call: str) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [*PROGRAM, "coverage"],
+        [*PROGRAM, *call.split()],
         stdout=write,
         stderr=subprocess.PIPE,
         timeout=TIMEOUT_SECONDS,

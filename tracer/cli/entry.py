@@ -41,16 +41,6 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"tracer.cli.{cmd_name}").command
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise _ReaderGoneError from error  # click would end with status 1
-
-
-class _ReaderGoneError(Exception):
-    """Nobody reads standard output any more: `… | head`."""
-
 
 @click.group(
     cls=_Commands,
@@ -81,15 +71,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a locale without "µ" is no reason to fail
-    status = _run(arguments)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        status = _nobody_reads()
-    except OSError as error:
-        status = _complain(error)
-        _discard_output()
-    sys.exit(status)
+    sys.exit(_run(arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -97,7 +79,8 @@ def _run(arguments: list[str] | None) -> int:
         result: Any = commands.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except (click.ClickException, TracerError, OSError) as error:
         return _complain(error)
-    except _ReaderGoneError:
+    except SystemExit:
+        # Both click and rich end so when they meet a closed pipe, and nothing else does.
         return _nobody_reads()
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
@@ -145,11 +128,6 @@ def one_line(error: OSError) -> str:
 
 
 def _nobody_reads() -> int:
-    """`… | head` went away: no complaint."""
-    _discard_output()
-    return _NOBODY_READS
-
-
-def _discard_output() -> None:
-    """What is left in the buffer would be written, and fail again, when Python ends."""
+    """`… | head` went away: no complaint, and none from Python when it ends and flushes."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _NOBODY_READS
