@@ -1,0 +1,161 @@
+"""`lunatik-socket observe`: traffic, tracer, Prometheus and the live page in one command."""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from tracer.boards import dashboards_directory
+from tracer.cli.address import Address, address, shown
+from tracer.cli.child import Child
+from tracer.cli.options import seconds
+from tracer.cli.own import own_command
+from tracer.cli.signals import Signals
+from tracer.errors import TracerError, UnsupportedError
+
+__all__ = ["command"]
+
+_METRICS, _PROMETHEUS = ("127.0.0.1", 10435), ("127.0.0.1", 9090)
+_COMMITTED = "127.0.0.1:10435"
+_FOR_EVER = 1e9
+_READY_SECONDS, _END_SECONDS, _LOOK_SECONDS = 30.0, 20.0, 0.1
+_QUERY = "sum by (operation) (rate(lunatik_socket_operation_duration_seconds_count[1m]))"
+
+
+@click.command("observe")
+@click.option(
+    "--metrics",
+    type=address,
+    metavar="ADDR:PORT",
+    default=_METRICS,
+    show_default="127.0.0.1:10435",
+    help="The exporter and its live page.",
+)
+@click.option(
+    "--prometheus",
+    type=address,
+    metavar="ADDR:PORT",
+    default=_PROMETHEUS,
+    show_default="127.0.0.1:9090",
+    help="Where Prometheus answers.",
+)
+@click.option(
+    "--duration",
+    type=seconds,
+    metavar="SECONDS",
+    default=_FOR_EVER,
+    show_default="until Ctrl-C",
+    help="Stop after so long.",
+)
+def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
+    """Trace the demo's servers and clients, with a Prometheus that scrapes and the rules loaded.
+
+    Everything is on loopback, and gone when it ends.
+    """
+    program = shutil.which("prometheus")
+    if program is None:
+        raise UnsupportedError(
+            'cannot observe with "prometheus": not installed; apt-get install prometheus'
+        )
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lunatik-socket-")))
+        signals = stack.enter_context(Signals())
+        demo = _start(stack, _demo(metrics, duration), directory / "demo.log")
+        _wait_for(demo, directory / "demo.log", f"http://{shown(metrics)}/healthz", signals)
+        configuration = _configure(directory, metrics)
+        observer = _start(
+            stack,
+            (
+                program,
+                f"--config.file={configuration}",
+                f"--storage.tsdb.path={directory / 'data'}",
+                f"--web.listen-address={shown(prometheus)}",
+                "--log.level=warn",
+            ),
+            directory / "prometheus.log",
+        )
+        log = directory / "prometheus.log"
+        _wait_for(observer, log, f"http://{shown(prometheus)}/-/ready", signals)
+        _announce(metrics, prometheus)
+        _stay(demo, observer, signals)
+        return _end(demo, observer)
+
+
+def _demo(metrics: Address, duration: float) -> tuple[str, ...]:
+    return own_command("demo", "--metrics", shown(metrics), "--duration", str(duration), "--quiet")
+
+
+def _start(stack: ExitStack, arguments: tuple[str, ...], log: Path) -> Child:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        child = Child(arguments, dies_with_us=True, output=descriptor, errors=descriptor)
+    finally:
+        os.close(descriptor)
+    stack.enter_context(child)
+    child.release()
+    return child
+
+
+def _configure(directory: Path, metrics: Address) -> Path:
+    """The committed configuration, with the exporter's address in it."""
+    copy = directory / "prometheus"
+    shutil.copytree(dashboards_directory() / "prometheus", copy)
+    path = copy / "prometheus.yml"
+    path.write_text(path.read_text().replace(_COMMITTED, shown(metrics)))
+    return path
+
+
+def _wait_for(child: Child, log: Path, url: str, signals: Signals) -> None:
+    """Until it answers; raises TracerError with its last words if it ends instead."""
+    give_up = time.monotonic() + _READY_SECONDS
+    while child.poll() is None and time.monotonic() < give_up:
+        arrived = signals.wait(_LOOK_SECONDS)
+        if arrived and arrived.number != signal.SIGCHLD:
+            raise KeyboardInterrupt
+        if _answers(url):
+            return
+    words = log.read_text().strip().splitlines() or ["it said nothing"]
+    raise TracerError(words[-1].removeprefix("lunatik-socket: "))
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _announce(metrics: Address, prometheus: Address) -> None:
+    query = urllib.parse.urlencode({"g0.expr": _QUERY, "g0.tab": 0, "g0.range_input": "5m"})
+    click.echo(f"live page   http://{shown(metrics)}/")
+    click.echo(f"metrics     http://{shown(metrics)}/metrics")
+    click.echo(f"Prometheus  http://{shown(prometheus)}/graph?{query}")
+    click.echo(f"alerts      http://{shown(prometheus)}/alerts")
+    click.echo("Ctrl-C ends it all")
+
+
+def _stay(demo: Child, observer: Child, signals: Signals) -> None:
+    while demo.poll() is None and observer.poll() is None:
+        arrived = signals.wait(1.0)
+        if arrived and arrived.number != signal.SIGCHLD:
+            return
+
+
+def _end(demo: Child, observer: Child) -> int:
+    """End both; the status is that of the one that failed by itself, if one did."""
+    ended = [status for child in (demo, observer) if (status := child.poll()) is not None]
+    give_up = time.monotonic() + _END_SECONDS
+    for child in (demo, observer):
+        if child.poll() is None:
+            child.send(signal.SIGTERM)
+        while child.poll() is None and time.monotonic() < give_up:
+            time.sleep(_LOOK_SECONDS)
+    return max(ended, default=0)
