@@ -1,4 +1,4 @@
-"""The function layer, by each mechanism: what user space's calls pass, and what it must not count."""
+"""The function layer, by each mechanism: what passes it, and what it must not count."""
 
 import errno
 import os

@@ -90,7 +90,8 @@ def _present(functions: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("mechanism", ["fentry", "kprobe"])
-def test_every_call_of_an_nvme_loop(modules: None, mechanism: str) -> None:
+@pytest.mark.usefixtures("modules")
+def test_every_call_of_an_nvme_loop(mechanism: str) -> None:
     require(mechanism)
     functions = _present(IN_KERNEL)
     with Session(Config(mechanism=mechanism)) as session:
