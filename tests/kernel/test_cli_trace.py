@@ -425,13 +425,29 @@ def test_ctrl_c_lets_the_server_end_and_sums_up() -> None:
     assert "Traceback" not in output
 
 
-def test_ctrl_c_is_the_commands_to_decide_about() -> None:
-    script = "trap 'echo got it; exit 23' INT; echo ready; while :; do read -t 1 line; done"
+# Waits for Ctrl-C; as asked in a process group of its own, where the terminal does not send it.
+WAIT_FOR_CTRL_C = """
+import os, signal, sys
+if sys.argv[1] == "apart":
+    os.setpgid(0, 0)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+print("ready", flush=True)
+sys.exit(23 if signal.sigtimedwait({signal.SIGINT}, float(sys.argv[2])) else 24)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "seconds", "expected"), [("together", "60", 23), ("apart", "0.5", 24)]
+)
+def test_ctrl_c_reaches_the_command_from_the_terminal_and_not_from_us(
+    where: str, seconds: str, expected: int
+) -> None:
     status, output = in_terminal(
-        *("trace", *QUICK, "--", "bash", "-c", script), keys=b"\x03", after=b"ready\r\n"
+        *("trace", *QUICK, "--", sys.executable, "-c", WAIT_FOR_CTRL_C, where, seconds),
+        keys=b"\x03",
+        after=b"ready\r\n",
     )
-    assert status == 23
-    assert output.count("got it") == 1 + script.count("got it") * output.count("trap")
+    assert status == expected, output
 
 
 def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:

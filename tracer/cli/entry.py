@@ -8,7 +8,6 @@
 else the started command's own
 """
 
-import errno
 import importlib
 import os
 import sys
@@ -18,11 +17,11 @@ from typing import Any, NoReturn
 import click
 
 from tracer import __version__
+from tracer.cli.complaint import PROGRAM, one_line
 from tracer.errors import ProgramError, TracerError
 
-__all__ = ["PROGRAM", "commands", "main", "one_line"]
+__all__ = ["commands", "main"]
 
-PROGRAM = "lunatik-socket"
 _INTERRUPTED, _NOBODY_READS = 128 + 2, 128 + 13
 _WRONG_CALL, _REFUSED = 2, 3
 
@@ -116,15 +115,6 @@ def _usage(error: click.UsageError) -> str:
     command = error.ctx.command_path if error.ctx else PROGRAM
     cause = error.format_message().rstrip(".")
     return f"{cause[:1].lower()}{cause[1:]}; see {command} --help"
-
-
-def one_line(error: OSError) -> str:
-    """What an operating system's error says, with its object and its name."""
-    text = error.strerror or str(error)
-    if text.startswith("cannot ") or error.errno is None:
-        return text
-    what = f'use "{error.filename}"' if error.filename else "write the output"
-    return f"cannot {what}: {text} ({errno.errorcode.get(error.errno, error.errno)})"
 
 
 def _nobody_reads() -> int:

@@ -1,0 +1,82 @@
+"""Waiting while the trace goes on."""
+
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tracer.cli.child import Child
+from tracer.cli.signals import Signals
+from tracer.cli.view import View
+from tracer.session import Session
+
+__all__ = ["Loop"]
+
+_GRACE_SECONDS = 10.0  # what a command has to end in after SIGTERM, before SIGKILL
+
+
+class Loop:
+    """Waits for the next of: a tick, a signal, the command's end, the end of the time.
+
+    Without a `child` it goes on as long as one of the `pids` lives; for ever if none are given.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        view: View,
+        signals: Signals,
+        child: Child | None,
+        *,
+        interval: float,
+        duration: float | None,
+        pids: Sequence[int],
+    ) -> None:
+        self._session, self._view, self._signals, self._child = session, view, signals, child
+        self._interval = interval
+        self._pids = pids
+        self._stop_at = time.monotonic() + duration if duration else None
+        self._stopping = False
+        self._status: int | None = None
+
+    def run(self) -> int:
+        """Return the exit status."""
+        tick = time.monotonic() + self._interval
+        while not self._is_over():
+            now = time.monotonic()
+            if self._stop_at is not None and now >= self._stop_at:
+                self._time_is_up()
+                continue
+            if now >= tick:
+                self._view.update(self._session.snapshot())
+                tick = max(tick + self._interval, now)
+            until = tick if self._stop_at is None else min(tick, self._stop_at)
+            arrived = self._signals.wait(until - time.monotonic())
+            if arrived is not None and arrived.number != signal.SIGCHLD:
+                self._signalled(arrived.number, to_group=arrived.to_group)
+        return self._status or 0
+
+    def _is_over(self) -> bool:
+        if self._status is not None:
+            return True
+        if self._child is not None:
+            self._status = self._child.poll()
+            if self._stopping and self._status in (128 + signal.SIGTERM, 128 + signal.SIGKILL):
+                self._status = 0  # it ended as the --duration asked for
+        elif self._pids and not any(Path(f"/proc/{pid}").is_dir() for pid in self._pids):
+            self._status = 0
+        return self._status is not None
+
+    def _time_is_up(self) -> None:
+        if self._child is None:
+            self._status = 0
+        else:
+            self._child.send(signal.SIGKILL if self._stopping else signal.SIGTERM)
+            self._stopping = True
+            self._stop_at = time.monotonic() + _GRACE_SECONDS
+
+    def _signalled(self, number: int, *, to_group: bool) -> None:
+        if self._child is None:
+            self._status = 0
+        elif not to_group:
+            self._child.send(number)
