@@ -24,6 +24,10 @@ run: ready ## A traced SOCKSv4 proxy on 127.0.0.1:1080, metrics on 127.0.0.1:104
 demo: ready ## The same with traffic of its own, for ten seconds
 	@$(RUN) demo --metrics $(METRICS) $(FOR)
 
+.PHONY: observe
+observe: ready-test ## Traffic, tracer, Prometheus and the live page, on loopback
+	@$(RUN) observe --metrics $(METRICS) $(FOR)
+
 .PHONY: doctor
 doctor: ready ## What this machine can do, and whether each operation is counted
 	@$(RUN) doctor && $(RUN) doctor --selftest

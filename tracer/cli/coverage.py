@@ -12,7 +12,7 @@ BEGIN = "<!-- coverage: written by `make coverage` -->"
 END = "<!-- coverage ends -->"
 
 
-@click.command("coverage")
+@click.command("coverage", short_help="Show which system calls count as what.")
 @click.option("--write", "path", metavar="FILE", help="Put it into FILE, between its marks.")
 def command(path: str | None) -> None:
     """Print which system calls count as which operation, as a table in Markdown."""

@@ -15,7 +15,7 @@ __all__ = ["command"]
 _SECONDS = 10.0
 
 
-@click.command("demo")
+@click.command("demo", short_help="Trace traffic of its own, for ten seconds.")
 @tracing_options
 @click.option("--picture", metavar="FILE", help="Draw the table at the end into FILE, as SVG.")
 def command(*, options: TraceOptions, picture: str | None) -> int:

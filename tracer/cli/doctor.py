@@ -9,7 +9,7 @@ __all__ = ["command"]
 _CANNOT = 3
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Show what this machine can do, and the mend.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--selftest", is_flag=True, help="Make each operation happen once; was it counted?")
 def command(*, as_json: bool, selftest: bool) -> int:

@@ -25,7 +25,7 @@ __all__ = ["commands", "main"]
 _INTERRUPTED, _NOBODY_READS = 128 + 2, 128 + 13
 _WRONG_CALL, _REFUSED = 2, 3
 
-_COMMANDS = ("serve", "run", "trace", "doctor", "demo", "coverage")
+_COMMANDS = ("serve", "run", "trace", "doctor", "demo", "observe", "dashboards", "coverage")
 
 
 class _Commands(click.Group):

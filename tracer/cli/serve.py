@@ -25,7 +25,7 @@ class _Server(Protocol):
     def stop(self) -> None: ...
 
 
-@click.group()
+@click.group("serve", short_help="Run a server built on the API, traced on request.")
 def command() -> None:
     """Run a server built on the socket API; with --trace, see what its calls cost in the kernel."""
 

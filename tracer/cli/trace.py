@@ -11,7 +11,7 @@ from tracer.config import Filter
 __all__ = ["command"]
 
 
-@click.command("trace", context_settings={"ignore_unknown_options": False})
+@click.command("trace", short_help="Trace processes, a command, or the whole machine.")
 @click.option("--pid", "pids", type=click.IntRange(1), multiple=True, help="Only this process.")
 @click.option("--follow-children", is_flag=True, help="And the children that it makes from now on.")
 @click.option("--comm", "comms", multiple=True, help="Only threads of this name.")
