@@ -101,8 +101,11 @@ def test_a_start_loads_nothing_it_does_not_need(command: str) -> None:
         ("serve echo --idle-timeout -1", "cannot serve: idle_timeout_seconds must be positive"),
         ("run", "missing argument 'SCRIPT'"),
         ("run nosuch.py", 'cannot run "nosuch.py": No such file or directory'),
-        ("run x.lua", 'cannot run "x.lua": Lua scripts are not supported yet'),
-        ("run x.rb", 'cannot run "x.rb": unknown kind of script; its name must end in .py'),
+        ("run nosuch.lua", 'cannot run "nosuch.lua": No such file or directory'),
+        ("run --memory 5 x.lua", '"5" is not a size from 1M on, as 64M or 1G is'),
+        ("run --memory 64 M x.lua", '"64" is not a size from 1M on, as 64M or 1G is'),
+        ("run --sandbox x.py", "--sandbox and --memory are for Lua scripts"),
+        ("run x.rb", 'cannot run "x.rb": unknown kind of script; its name must end in .lua or'),
     ],
 )
 def test_a_wrong_call_is_one_line_and_status_2(call: str, message: str) -> None:

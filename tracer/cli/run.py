@@ -1,30 +1,61 @@
 """`lunatik-socket run`: a script written to the socket API, traced on request."""
 
 import os
+import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from tracer.cli.options import TraceOptions, server_options
+from tracer.cli.own import own_python
 from tracer.cli.tracing import Subject, trace
 from tracer.config import Filter
-from tracer.errors import CallError
+from tracer.errors import CallError, UnsupportedError
 
 __all__ = ["command"]
 
 
-@click.command("run", context_settings={"allow_interspersed_args": True})
+_MEMORY_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_LEAST_MEMORY = 1 << 20
+
+
+def _memory(text: str) -> int:
+    """Read a number of bytes, or one with K, M or G."""
+    match = re.fullmatch(r"([0-9]{1,15})([KMG]?)", text.upper())
+    size = int(match[1]) * _MEMORY_UNITS[match[2]] if match else 0
+    if not _LEAST_MEMORY <= size < 1 << 62:
+        raise click.BadParameter(f'"{text}" is not a size from 1M on, as 64M or 1G is')
+    return size
+
+
+@click.command("run", short_help="Run a script, traced on request.")
+@click.option("--sandbox", is_flag=True, help="Lua: no files, no processes, no environment.")
+@click.option("--memory", type=_memory, metavar="LIMIT", help="Lua: how much it may use, as 64M.")
 @server_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(script: str, arguments: tuple[str, ...], options: TraceOptions | None) -> int:
+def command(
+    *,
+    script: str,
+    arguments: tuple[str, ...],
+    sandbox: bool,
+    memory: int | None,
+    options: TraceOptions | None,
+) -> int:
     """Run SCRIPT with its ARGUMENTS; with --trace, see what its calls cost in the kernel.
 
+    SCRIPT.lua is one for Lua 5.4 with the libraries "socket" and "data", SCRIPT.py one for Python.
     Options of SCRIPT's own stand behind `--`. Its exit status becomes this one's.
     """
-    command_line = _command_line(script, arguments)
+    if script.endswith(".lua"):
+        command_line = _lua(script, arguments, sandbox=sandbox, memory=memory)
+    elif sandbox or memory is not None:
+        raise click.UsageError("--sandbox and --memory are for Lua scripts")
+    else:
+        command_line = _python(script, arguments)
     if options is None:
         _become(command_line)
     subject = Subject(
@@ -37,12 +68,22 @@ def command(script: str, arguments: tuple[str, ...], options: TraceOptions | Non
     return trace(subject, options)
 
 
-def _command_line(script: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """What runs a script of this language."""
-    if script.endswith(".lua"):
-        raise CallError(f'cannot run "{script}": Lua scripts are not supported yet; SCRIPT.py is')
+def _lua(
+    script: str, arguments: tuple[str, ...], *, sandbox: bool, memory: int | None
+) -> tuple[str, ...]:
+    if find_spec("lupa") is None:
+        raise UnsupportedError(
+            f'cannot run "{script}": the package lupa, which is Lua, is missing; pip install lupa'
+        )
+    main = "from lunatik_socket.lua.command import main; main()"
+    kind = "sandbox" if sandbox else "open"
+    return own_python(main, kind, str(memory or 0), script, *arguments)
+
+
+def _python(script: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
     if not script.endswith(".py"):
-        raise CallError(f'cannot run "{script}": unknown kind of script; its name must end in .py')
+        kinds = "its name must end in .lua or .py"
+        raise CallError(f'cannot run "{script}": unknown kind of script; {kinds}')
     _check_python(script)
     return (sys.executable, script, *arguments)
 

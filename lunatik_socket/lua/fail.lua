@@ -1,0 +1,74 @@
+-- How a call fails. What the kernel refuses is raised as its code, a negative integer; a wrong
+-- argument as a message that begins with the script's file and line.
+
+local own_source = ...
+local getinfo, traceback = debug.getinfo, debug.traceback
+local error, math_type, type, tostring = error, math.type, type, tostring
+local getmetatable = getmetatable
+
+local fail = {}
+
+-- The innermost line that is the script's: the call may have come through pcall, which has none.
+local function place()
+  local level = 3
+  while true do
+    local frame = getinfo(level, "Sl")
+    if not frame then
+      return ""
+    end
+    if frame.what ~= "C" and frame.source ~= own_source then
+      return ("%s:%d: "):format(frame.short_src, frame.currentline)
+    end
+    level = level + 1
+  end
+end
+
+function fail.type_name(value)
+  return math_type(value) == "integer" and "integer" or type(value)
+end
+
+function fail.wrong(message)
+  error(place() .. message, 0)
+end
+
+-- Raises what Python answered: a code or a message.
+function fail.raise(cause)
+  if math_type(cause) == "integer" then
+    error(cause, 0)
+  end
+  fail.wrong(cause)
+end
+
+-- Passes on the values of an answer `true, values...`, and raises that of `false, cause`.
+function fail.checked(ok, ...)
+  if ok then
+    return ...
+  end
+  fail.raise((...))
+end
+
+-- A traceback of the script's own functions, without those below and above it.
+local function traceback_of_script(message)
+  local text = traceback(message, 3):gsub("\n\tlunatik_socket:[^\n]*", "")
+  return (text:gsub("\n\t%[C%]: in function 'xpcall'$", ""))
+end
+
+-- The handler of the script's last error: what is shown when nobody caught it.
+function fail.report(error_name)
+  return function(value)
+    if type(value) == "userdata" then
+      return value -- an exception of Python's, for Python to raise on
+    end
+    local kind = math_type(value)
+    if kind == "integer" and value < 0 then
+      value = ("error %d%s"):format(value, error_name(value))
+    elseif type(value) ~= "string" and not kind then
+      local metatable = getmetatable(value)
+      local has_text = type(metatable) == "table" and metatable.__tostring
+      value = has_text and tostring(value) or ("(error object is a %s value)"):format(type(value))
+    end
+    return traceback_of_script(tostring(value))
+  end
+end
+
+return fail

@@ -1,0 +1,51 @@
+-- Puts the parts together. Gets what Python offers (functions by name, and a few values), and
+-- returns the function that runs a script.
+
+local python, parts, settings = ...
+local load, xpcall = load, xpcall
+local as_function = _G.python.as_function
+
+-- Python's objects are for its own functions: Lua can hold them, and do nothing with them.
+local handle = debug.getmetatable(python.new)
+local gc = handle.__gc
+for key in next, handle do
+  handle[key] = nil
+end
+handle.__gc, handle.__name, handle.__metatable = gc, "handle", "handle"
+
+local functions = {}
+for name, call in next, python do
+  functions[name] = as_function(call)
+end
+
+local fail = parts.fail(settings.own_source)
+local memory = parts.memory(settings.limit, functions.bytes_of_data, fail)
+for name, call in next, functions do
+  if not settings.integers_only[name] then
+    functions[name] = memory.guarded(call)
+  end
+end
+
+local check = parts.check(fail)
+local bytes = parts.bytes(fail)
+local MEMORY = {}
+local data = parts.data(functions, fail, check, bytes, memory, MEMORY)
+local socket = parts.socket(functions, fail, check, bytes, memory, MEMORY)
+socket.level, socket.optname = settings.level, settings.optname
+local report = fail.report(functions.error_name)
+parts.environment(functions, { socket = socket, data = data }, settings.sandbox)
+
+-- Returns nothing, or what the script failed with: a text with a traceback, or an exception.
+return function(source, name, ...)
+  local script, message = load(source, name, "t")
+  if not script then
+    return message
+  end
+  local arguments = { ... }
+  arguments[0] = name:sub(2)
+  arg = arguments
+  local done, failure = xpcall(script, report, ...)
+  if not done then
+    return failure
+  end
+end
