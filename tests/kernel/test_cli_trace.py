@@ -362,8 +362,9 @@ def test_serve_does_not_outlive_the_tracer() -> None:
 def test_serve_that_cannot_listen_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run(*serve(port, "-q", *QUICK))
+        done = run(*serve(port, *QUICK))
     assert done.stderr.startswith(f'lunatik-socket: cannot bind to "127.0.0.1:{port}": ')
+    assert all(line.startswith("#") for line in done.stdout.splitlines())
     assert (done.stderr.count("\n"), done.returncode) == (1, 3)
 
 
