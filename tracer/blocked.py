@@ -21,9 +21,7 @@ _ANY_FILE = {
 def threads_blocked_elsewhere(pids: tuple[int, ...] = ()) -> Iterator[int]:
     """The thread ids, of these processes or of all."""
     numbers = _ANY_FILE.get(platform.machine(), frozenset())
-    processes = (
-        (Path(f"/proc/{pid}") for pid in pids) if pids else Path("/proc").glob("[1-9]*")
-    )
+    processes = (Path(f"/proc/{pid}") for pid in pids) if pids else Path("/proc").glob("[1-9]*")
     for process in processes:
         for task in process.glob("task/*"):
             try:

@@ -1,11 +1,11 @@
 """What can go wrong, for the user to read.
 
-    TracerError              one line: what could not be done, why, the mend; exit status 3
-    ├── UnsupportedError     this kernel or machine lacks something
-    ├── PermissionRefused    this user may not
-    ├── ProgramError         a BPF program did not compile or load; `.log` has the compiler's or
-    │                        the verifier's words
-    └── CallError            the call itself was wrong (no such process, no such cgroup); status 2
+TracerError              one line: what could not be done, why, the mend; exit status 3
+├── UnsupportedError     this kernel or machine lacks something
+├── PermissionRefused    this user may not
+├── ProgramError         a BPF program did not compile or load; `.log` has the compiler's or
+│                        the verifier's words
+└── CallError            the call itself was wrong (no such process, no such cgroup); status 2
 """
 
 __all__ = [

@@ -15,8 +15,8 @@ __all__ = ["FunctionLayer", "function_layer"]
 
 _KINDS = {"kprobe": ("kretprobe", "kprobe"), "fentry": ("fexit", "fentry")}
 
-# bcc calls fentry "kfunc". It tells from a program's name what it is and where it goes, and has
-# changed the way of naming (0.26 has no "vmlinux" in it): its macros know, and the loader finds out.
+# bcc calls fentry "kfunc", and tells from a program's name what it is and where it goes. The naming
+# has changed (0.26 has no "vmlinux" in it): its macros know, and the loader finds out.
 _HEADS = {
     "kprobe": "int kprobe_{}(struct pt_regs *ctx)",
     "kretprobe": "int kretprobe_{}(struct pt_regs *ctx)",

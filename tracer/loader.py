@@ -116,7 +116,9 @@ class _Attacher:
         self._bcc, self._bpf, self._owner = bcc, bpf, owner
         self.descriptors: list[int] = []
         count = bcc.lib.bpf_num_functions(bpf.module)
-        self._names = [bcc.lib.bpf_function_name(bpf.module, i).decode() for i in range(count)]
+        self._names: list[str] = [
+            bcc.lib.bpf_function_name(bpf.module, i).decode() for i in range(count)
+        ]
 
     def attach(self, item: Attachment) -> str | None:
         """None, or why it could not be done."""
