@@ -100,11 +100,11 @@ def observe(directory: Path, rounds: list[int]) -> dict[str, object]:
     """Let the hosts work, and ask."""
     with hosts(len(rounds)) as fleet:
         # Two files: the discovery takes any number of them.
-        targets = {
-            "rack-1": [f"{host.address}:{PORT}" for host in fleet[:2]],
-            "rack-2": [f"{host.address}:{PORT}" for host in fleet[2:]],
+        groups = {
+            "rack-1": [{"targets": [f"{host.address}:{PORT}" for host in fleet[:2]]}],
+            "rack-2": [{"targets": [f"{host.address}:{PORT}" for host in fleet[2:]]}],
         }
-        with prometheus(directory, targets) as observer:
+        with prometheus(directory, groups) as observer:
             sends = 'sum(lunatik_socket_operation_duration_seconds_count{operation="send"})'
             everywhere = "count(lunatik_socket_tracer_info)"
             wait_until(lambda: _value(observer, everywhere) == len(rounds), "all hosts")

@@ -24,7 +24,8 @@ _LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
 class Prometheus:
     """What it knows, over its HTTP interface."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pid: int) -> None:
+        self.pid = pid
         self._url = f"http://127.0.0.1:{port}/api/v1"
 
     def query(self, expression: str) -> list[Sample]:
@@ -52,6 +53,16 @@ class Prometheus:
         """Every target it scrapes."""
         return list(self._get("targets", state="active")["activeTargets"])
 
+    def status(self, name: str) -> Any:
+        """One of its status pages."""
+        return self._get(f"status/{name}")
+
+    def resident_bytes(self) -> int:
+        """Its memory."""
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found
+        return int(found[1]) * 1024
+
     def _get(self, path: str, **parameters: Any) -> Any:
         url = f"{self._url}/{path}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
@@ -62,16 +73,19 @@ class Prometheus:
 
 @contextmanager
 def prometheus(
-    directory: Path, targets: Mapping[str, list[str]] | None = None, static: str = ""
+    directory: Path,
+    groups: Mapping[str, list[dict[str, Any]]] | None = None,
+    static: str = "",
+    pace_seconds: int = 1,
 ) -> Iterator[Prometheus]:
     """Run it until the end of `with`.
 
-    `static` takes the place of the configuration's one fixed target, `targets` (by file name) are
-    found by file service discovery. Scrapes and rules come each second.
+    `static` takes the place of the configuration's one fixed target; `groups` of targets, by file
+    name, are found by file service discovery. Scrapes and rules come every `pace_seconds`.
     """
     program = shutil.which("prometheus")
     assert program, "prometheus is missing: apt-get install prometheus"
-    configuration = _configuration(directory, targets or {}, static)
+    configuration = _configuration(directory, groups or {}, static, pace_seconds)
     log = directory / "prometheus.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -89,7 +103,7 @@ def prometheus(
             wait_until(lambda: listening_port(process) is not None, "Prometheus to listen")
             port = listening_port(process)
             assert port is not None
-            server = Prometheus(port)
+            server = Prometheus(port, process.pid)
             wait_until(lambda: _ready(port), "Prometheus to be ready")
             yield server
         finally:
@@ -100,12 +114,14 @@ def prometheus(
     assert complaints == []
 
 
-def _configuration(directory: Path, targets: Mapping[str, list[str]], static: str) -> Path:
+def _configuration(
+    directory: Path, groups: Mapping[str, list[dict[str, Any]]], static: str, pace_seconds: int
+) -> Path:
     shutil.copytree(DIRECTORY / "prometheus", directory, dirs_exist_ok=True)
     path = directory / "prometheus.yml"
     text = path.read_text()
     for old, new in {
-        "_interval: 15s": "_interval: 1s",
+        "_interval: 15s": f"_interval: {pace_seconds}s",
         "scrape_timeout: 10s": "scrape_timeout: 1s",
         "refresh_interval: 30s": "refresh_interval: 1s",
         'targets: ["127.0.0.1:10435"]': f"targets: [{static}]",
@@ -114,8 +130,8 @@ def _configuration(directory: Path, targets: Mapping[str, list[str]], static: st
         text = text.replace(old, new)
     path.write_text(text)
     (directory / "targets").mkdir()
-    for name, addresses in targets.items():
-        (directory / "targets" / f"{name}.yml").write_text(json.dumps([{"targets": addresses}]))
+    for name, found in groups.items():
+        (directory / "targets" / f"{name}.yml").write_text(json.dumps(found))
     return path
 
 
