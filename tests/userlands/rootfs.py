@@ -13,8 +13,8 @@ SUITES = ("trixie", "sid")
 
 # What setup.sh installs for the tests, as far as they run in a userland.
 PACKAGES = (
-    "python3-bpfcc", "python3-venv", "bpftool", "bpftrace", "ca-certificates", "curl", "gcc",
-    "iproute2", "kmod", "libc6-dev", "procps", "prometheus", "strace", "util-linux",
+    "python3-bpfcc", "python3-venv", "bpftool", "bpftrace", "busybox-static", "ca-certificates",
+    "curl", "gcc", "iproute2", "kmod", "libc6-dev", "procps", "prometheus", "strace", "util-linux",
 )  # fmt: skip
 
 INSTALL = """\

@@ -77,7 +77,8 @@ def pytest_command(
         python, "-m", "pytest", "-c", "pyproject.toml", "-o", f"timeout={timeout:.0f}",
         # A test that hangs fails alone; the ring has a limit for the whole run.
         "-o", "timeout_method=signal",
-        "--verbose", "--color=no", f"--junit-xml={junit}", *arguments, *([] if paths else default),
+        "--continue-on-collection-errors", "--verbose", "--color=no",
+        f"--junit-xml={junit}", *arguments, *([] if paths else default),
     ]  # fmt: skip
     return f"cd {shlex.quote(str(PROJECT))} && {shlex.join(command)}"
 
