@@ -8,6 +8,8 @@ from typing import Self
 
 __all__ = ["Relay"]
 
+_CHUNK_BYTES = 1 << 16
+
 
 class Relay:
     """A pipe for a command to write into, and from `start` on a thread that passes its lines on."""
@@ -45,6 +47,12 @@ class Relay:
             self._thread.join(timeout=1.0)
 
     def _pass_on(self, say: Callable[[str], None]) -> None:
-        with open(self._read_end, errors="replace") as lines:
-            for line in lines:
-                say(line.rstrip("\n"))
+        """As many whole lines at once as there are: each `say` may draw a table anew."""
+        rest = b""
+        while chunk := os.read(self._read_end, _CHUNK_BYTES):
+            lines, newline, rest = (rest + chunk).rpartition(b"\n")
+            if newline:
+                say(lines.decode(errors="replace"))
+        if rest:
+            say(rest.decode(errors="replace"))
+        os.close(self._read_end)
