@@ -4,6 +4,7 @@ LISTEN ?= 127.0.0.1:1080
 METRICS ?= 127.0.0.1:10435
 DURATION ?=
 TESTS ?=
+DOCUMENT ?=
 
 BIN := .venv/bin
 RUN := $(BIN)/lunatik-socket
@@ -39,6 +40,10 @@ test: ready-test ## All tests that need nothing but this machine (as root)
 .PHONY: test-fast
 test-fast: ready-test ## The tests that need neither root nor a kernel to trace
 	@$(PYTHON) -m pytest tests/pure $(TESTS)
+
+.PHONY: test-document
+test-document: ready-test ## The Lua examples of the document the API comes from [DOCUMENT=path]
+	@DOCUMENT='$(DOCUMENT)' $(PYTHON) -m pytest tests/document $(TESTS)
 
 .PHONY: test-kernels
 test-kernels: ready-test ## The kernel tests on other kernels, in virtual machines

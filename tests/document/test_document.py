@@ -1,0 +1,191 @@
+"""Every Lua example of the document runs as it stands, or with the mend of a listed slip.
+
+    make test-document [DOCUMENT=path]
+
+Each example gets a state of its own, in a network of its own, where somebody listens on the ports
+that the document connects to, and connects to those it accepts on.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from lunatik_socket.lua import ScriptError, State
+from tests.document.document import PATH, SLIPS, Example, examples
+from tests.document.network import own_network
+
+TIMEOUT_SECONDS = 20
+GREETING = b"hello" + b"abc"
+LISTENED_ON = (8888, 12345)
+
+CONNECTED = 'sock = socket.new("i", "t") sock:connect("127.0.0.1", 8888)'
+WITH_MESSAGE = CONNECTED + ' ip, port, data = "127.0.0.1", 8888, {1, 2, 3}'
+CLOSE_ALL = b"sock, other, client = nil collectgarbage() collectgarbage()"
+ALL_TAKEN = 'assert(select(2, pcall(sock.recv, sock, 1, "D")) == -11)'
+
+# What stands before an example, what must hold after it, and the port to connect to meanwhile.
+AROUND: dict[str, tuple[str, str, int | None]] = {
+    "socket.new() 1": ("", 'assert(sock:getsockopt("s", "t") == 1)', None),
+    "socket:bind() 1": ("", "assert(select(2, sock:getsockname()) == 6666)", None),
+    "socket:listen() 1": (
+        "",
+        'other = socket.new("i", "t") other:connect("127.0.0.1", 6666)',
+        None,
+    ),
+    "socket:accept() 1": ("", "assert(select(2, client:getsockname()) == 6666)", 6666),
+    "socket:connect() 1": ("", "assert(select(2, sock:getpeername()) == 8888)", None),
+    "socket:recvmsg() 1": (
+        WITH_MESSAGE,
+        "local d, n, h = sock:recvmsg(msghdr) assert(n == 3 and h == msghdr and #d == 3)",
+        None,
+    ),
+    "socket:recvmsg() 2": (CONNECTED, ALL_TAKEN, None),
+    "socket:sendmsg() 1": (WITH_MESSAGE, "assert(sock:sendmsg(msghdr, data) == 3)", None),
+    "socket:sendmsg() 2": (CONNECTED, "", None),
+    "socket:recv() 1": (CONNECTED, ALL_TAKEN, None),
+    "socket:send() 1": (CONNECTED, "", None),
+    "socket:close() 1": ("", "assert(select(2, pcall(sock.getsockname, sock)) == -9)", None),
+    "socket:getsockname() 1": (CONNECTED, 'assert(ip == "127.0.0.1" and port > 0)', None),
+    "socket:getpeername() 1": (CONNECTED, 'assert(ip == "127.0.0.1" and port == 8888)', None),
+    "socket:getsockopt() 1": ("", "assert(math.type(recv_buf) == 'integer')", None),
+    "socket:setsockopt() 1": ("", 'assert(sock:getsockopt("s", "r") < 10000)', None),
+    "socket.poll() 1": ("", "", 8080),
+    "lpoll:select() 1": ("", "", 8080),
+}
+SENT = {
+    "socket:sendmsg() 1": 3,
+    "socket:sendmsg() 2": 6,
+    "socket:send() 1": 6,
+    "lpoll:select() 1": 3,
+}
+PRINTED = {"lpoll:select() 1": ["start select", "select result: 1"]}
+
+
+class Counterpart:
+    """The other side: greets who connects, keeps what it is sent, and connects to who listens."""
+
+    def __init__(self, connect_to: int | None) -> None:
+        self._threads: list[threading.Thread] = []
+        self._listeners = [socket.create_server(("127.0.0.1", port)) for port in LISTENED_ON]
+        self._kept: list[socket.socket] = []
+        self.received = b""
+        self._more = threading.Condition()
+        for listener in self._listeners:
+            self._start(self._serve, listener)
+        if connect_to is not None:
+            self._start(self._connect, connect_to)
+
+    def wait_for(self, size: int) -> None:
+        """Wait until so many bytes are received."""
+        with self._more:
+            assert self._more.wait_for(lambda: len(self.received) >= size, TIMEOUT_SECONDS)
+
+    def end(self, *, wait: bool) -> None:
+        """Leave the network; with `wait` after the script's sockets are closed and all is read."""
+        for sock in self._listeners if wait else self._listeners + self._kept:
+            with contextlib.suppress(OSError):  # the other side has left already
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(TIMEOUT_SECONDS)
+            assert not thread.is_alive()
+        for sock in self._listeners + self._kept:
+            sock.close()
+
+    def _start(self, work: object, *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
+        thread.start()
+        self._threads.append(thread)
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return  # the end
+            client.settimeout(TIMEOUT_SECONDS)
+            self._kept.append(client)
+            client.sendall(GREETING)
+            self._start(self._keep, client)
+
+    def _keep(self, client: socket.socket) -> None:
+        with contextlib.suppress(ConnectionResetError):  # the script did not read its greeting
+            while octets := client.recv(100):
+                with self._more:
+                    self.received += octets
+                    self._more.notify_all()
+
+    def _connect(self, port: int) -> None:
+        sock = socket.socket()
+        sock.settimeout(TIMEOUT_SECONDS)
+        self._kept.append(sock)
+        while sock.connect_ex(("127.0.0.1", port)):  # not yet listening
+            os.sched_yield()
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Example]:
+    if not PATH.is_file():
+        pytest.exit(f'cannot read the document "{PATH}": give its place as DOCUMENT=path', 2)
+    return {example.name: example for example in examples(PATH.read_text(encoding="utf-8"))}
+
+
+@pytest.fixture
+def network() -> Iterator[None]:
+    with own_network():
+        yield
+
+
+def run(name: str, code: str) -> tuple[list[str], bytes]:
+    """Return what the example printed and what it sent."""
+    before, after, connect_to = AROUND[name]
+    printed: list[str] = []
+    state = State(log=printed.append)
+    counterpart = Counterpart(connect_to)
+    done = False
+    try:
+        state.run(before.encode())
+        state.run(code.encode(), name)
+        state.run(after.encode())
+        counterpart.wait_for(SENT.get(name, 0))
+        state.run(CLOSE_ALL)
+        done = True
+    finally:
+        counterpart.end(wait=done)
+    return printed, counterpart.received
+
+
+pytestmark = pytest.mark.skipif(
+    not PATH.exists() and not os.environ.get("DOCUMENT"),
+    reason="the document is not beside this project: make test-document DOCUMENT=path",
+)
+
+
+@pytest.mark.parametrize("name", AROUND)
+@pytest.mark.usefixtures("network")
+def test_an_example_runs(found: dict[str, Example], name: str) -> None:
+    code = found[name].code
+    slip = SLIPS.get(name)
+    if slip is not None:
+        assert slip.wrong in code
+        code = code.replace(slip.wrong, slip.right)
+    printed, received = run(name, code)
+    assert printed == PRINTED.get(name, [])
+    sent = SENT.get(name, 0)
+    assert received == (b"\x01\x02\x03" + bytes(3))[:sent]
+
+
+@pytest.mark.parametrize("name", SLIPS)
+@pytest.mark.usefixtures("network")
+def test_a_slip_is_one(found: dict[str, Example], name: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        run(name, found[name].code)
+    assert SLIPS[name].failure in str(caught.value)
+
+
+def test_every_example_is_run(found: dict[str, Example]) -> None:
+    assert list(found) == list(AROUND)
+    assert len({example.call for example in found.values()}) == 16
