@@ -42,7 +42,19 @@ def test_rates_and_percentiles_are_of_the_last_interval() -> None:
     assert row.recent is not None
     assert row.recent.errors == {"EPIPE": 3}
     assert row.recent.quantile_seconds(0.5) == pytest.approx(2 ** (-24 + 159.5 / 8))
-    assert table.top_error(row.total) == (4, "EPIPE")
+    assert table.top_error(row.total) == (3, "EPIPE")
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ({}, (0, "")),
+        ({"EAGAIN": 5, "EINPROGRESS": 9}, (9, "EINPROGRESS")),
+        ({"EINPROGRESS": 900, "ECONNREFUSED": 2, "ETIMEDOUT": 3}, (3, "ETIMEDOUT")),
+    ],
+)
+def test_the_error_told_is_the_worst(errors: dict[str, int], told: tuple[int, str]) -> None:
+    assert table.top_error(aggregate({1: 1000}, errors=errors)) == told
 
 
 def test_the_busiest_come_first_and_the_idle_last() -> None:
@@ -93,7 +105,7 @@ def test_all_that_matters_fits_into_80_columns() -> None:
     new = snapshot(series("getsockname", "kernel", "other", of=worst), in_progress=9999)
     (line,) = [line for line in live(snapshot(), new) if line.startswith("getsockname")]
     assert line.rstrip()[-1] != "…"
-    for text in ("other", "kernel", "1.00G", "146 s", "152 s", "10,000 EC", "999 GiB"):
+    for text in ("other", "kernel", "1.00G", "146 s", "152 s", "9,999 EC", "999 GiB"):
         assert text in line
 
 

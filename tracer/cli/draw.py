@@ -5,14 +5,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tracer.cli import units
-from tracer.cli.table import Row, Totals, top_error, totals
+from tracer.cli.table import ORDINARY, Row, Totals, top_error, totals
 from tracer.cli.view import Header
 from tracer.snapshot import Aggregate, Snapshot
 
 __all__ = ["live_table", "summary"]
 
-# What a call that may not wait answers as a matter of course.
-_ORDINARY = frozenset({"EAGAIN", "EINPROGRESS"})
 _LINES_AROUND = 4  # the table's head takes two, what did not fit one, the cursor one
 
 
@@ -145,13 +143,12 @@ def _quantiles(aggregate: Aggregate | None) -> list[Text]:
 
 
 def _errors(aggregate: Aggregate, *, fresh: bool) -> Text:
-    """All failures since the start, so that none flashes by; red while more come."""
+    """The worst since the start, so that none flashes by; coloured while more come."""
     count, name = top_error(aggregate)
     others = "…" if len(aggregate.errors) > 1 else ""
     if not count:
         return Text()
-    ordinary = _ORDINARY.issuperset(aggregate.errors)
-    style = ("yellow" if ordinary else "red") if fresh else ""
+    style = ("yellow" if name in ORDINARY else "red") if fresh else ""
     text = f"{units.number(count)} {name}{others}"
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from tracer.snapshot import Aggregate, Series, Snapshot, merge
 
-__all__ = ["Row", "Totals", "rows", "top_error", "totals"]
+__all__ = ["ORDINARY", "Row", "Totals", "rows", "top_error", "totals"]
+
+ORDINARY = frozenset({"EAGAIN", "EINPROGRESS"})
+"""What a call that may not wait answers as a matter of course."""
 
 _Key = tuple[str, str, str, str | None]
 
@@ -84,11 +87,15 @@ def totals(snapshot: Snapshot) -> Totals:
 
 
 def top_error(aggregate: Aggregate) -> tuple[int, str]:
-    """How many calls failed, and the errno that most of them failed with ("" if none did)."""
+    """The errno to tell of and how many calls failed with it; 0 and "" if none did.
+
+    The most frequent one; but EAGAIN and EINPROGRESS only if there is nothing worse.
+    """
     errors = aggregate.errors
     if not errors:
         return 0, ""
-    return sum(errors.values()), max(errors, key=lambda name: (errors[name], name))
+    name = max(errors, key=lambda name: (name not in ORDINARY, errors[name], name))
+    return errors[name], name
 
 
 def _key(series: Series) -> _Key:

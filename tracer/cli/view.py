@@ -113,7 +113,7 @@ class LinesView(NoView):
 def _line(now: str, row: table.Row) -> str:
     """In the units of the metrics: seconds and bytes."""
     assert row.recent is not None
-    errors, errno_name = table.top_error(row.recent)
+    _, errno_name = table.top_error(row.recent)
     fields = {
         "time": now,
         "operation": row.name,
@@ -125,7 +125,7 @@ def _line(now: str, row: table.Row) -> str:
         "p50_seconds": _seconds(row.recent.quantile_seconds(0.5)),
         "p99_seconds": _seconds(row.recent.quantile_seconds(0.99)),
         "bytes": str(row.recent.bytes),
-        "errors": str(errors),
+        "errors": str(sum(row.recent.errors.values())),
         "errno": errno_name or None,
         "in_progress": None if row.in_progress is None else str(row.in_progress),
     }
