@@ -1,5 +1,6 @@
 """A process of known deeds, traced alone: what the exporter shows is what it was told to do."""
 
+import errno
 import os
 import select
 import socket
@@ -54,18 +55,19 @@ class Worker:
 
 def exchange() -> None:
     """One TCP connection, CALLS messages on it, and CALLS connections refused."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = listener.getsockname()
-        with socket.socket() as client:
-            client.connect(address)
-            peer, _ = listener.accept()
-            with peer:
-                for _ in range(CALLS):
-                    client.send(b"x" * BYTES)
-                    assert len(peer.recv(100)) == BYTES
-    for _ in range(CALLS):
-        with socket.socket() as client:
-            assert client.connect_ex(address) != 0
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.connect(listener.getsockname())
+        peer, _ = listener.accept()
+        with peer:
+            for _ in range(CALLS):
+                client.send(b"x" * BYTES)
+                assert len(peer.recv(100)) == BYTES
+    # Bound and not listening: refuses, and nobody else can get the port meanwhile.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for _ in range(CALLS):
+            with socket.socket() as client:
+                assert client.connect_ex(nobody.getsockname()) == errno.ECONNREFUSED
 
 
 class Round:

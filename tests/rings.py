@@ -1,0 +1,80 @@
+"""All of `make test`: this machine's ring and the one in a virtual machine, side by side.
+
+The machine's own tests wait more than they compute, the emulation computes; so both run at once,
+the VM's lines kept back until the machine's ring is through.
+
+    python -m tests.rings [pytest arguments for this machine's ring]
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tracer.errors import TracerError
+from tracer.mechanisms import MECHANISMS, prove
+
+__all__: list[str] = []
+
+# What runs in the guest: all that touches the kernel. The exporter, the page and the command line
+# stand on the same session, and a compilation takes a minute there.
+VM_TESTS = [
+    f"tests/kernel/test_{name}.py"
+    for name in ("exact", "errors", "functions", "in_kernel", "coverage", "hand_over")
+]
+KERNEL = "6.1"
+
+
+def main() -> int:
+    """Run both; 0 if all passed."""
+    print(f"this machine: kernel {platform.release()}, {_mechanisms()}", flush=True)
+    begun = time.monotonic()
+    with tempfile.NamedTemporaryFile() as log:
+        machine = subprocess.Popen(
+            [sys.executable, "-m", "tests.vm.ring", KERNEL, "--", "-q", *VM_TESTS],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            here = subprocess.call(
+                [sys.executable, "-m", "pytest", "tests/pure", "tests/kernel", *sys.argv[1:]]
+            )
+            print(f"\nkernel {KERNEL} in a virtual machine, kprobe and fentry:", flush=True)
+            there = _follow(machine, log.name)
+        finally:
+            machine.terminate()
+            machine.wait()
+    print(f"both rings: {time.monotonic() - begun:.0f} s", flush=True)
+    return here or there
+
+
+def _follow(process: "subprocess.Popen[bytes]", log: str) -> int:
+    """Print what it has written and goes on writing; returns its status."""
+    with open(log) as text:
+        while True:
+            ended = process.poll() is not None
+            print(text.read(), end="", flush=True)
+            if ended:
+                return process.returncode
+            time.sleep(0.5)
+
+
+def _mechanisms() -> str:
+    """Which of them work here, for the head of the output."""
+    words = []
+    for mechanism in MECHANISMS:
+        try:
+            prove(mechanism)
+            words.append(f"{mechanism}: yes")
+        except TracerError as error:
+            words.append(f"{mechanism}: no ({str(error).split(': ')[1].split(';')[0]})")
+    return ", ".join(words)
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).parents[1])
+    raise SystemExit(main())
