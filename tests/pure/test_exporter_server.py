@@ -128,13 +128,14 @@ def test_a_body_is_never_taken_for_the_next_request() -> None:
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
+# Some are larger than any socket's buffers: they are answered while the client still sends.
 @pytest.mark.parametrize(
     ("request_line", "status"),
     [
         (b"GET /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
         (b"GET /metrics?name[]=x HTTP/1.1\r\nConnection: close\r\n\r\n", 200),
-        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"a" * 8_000_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 8_000_000 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5_000 + b"\r\n", 431),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
