@@ -58,30 +58,32 @@ def test_a_failed_run_is_its_caller_s_alone() -> None:
     assert shared.get() == 5
 
 
-def test_who_waits_for_a_run_that_fails_runs_anew() -> None:
-    is_in, go_on, waits = threading.Event(), threading.Event(), threading.Event()
+def test_who_shares_a_run_that_fails_gets_a_run_of_his_own() -> None:
+    is_in, go_on, waiting = threading.Event(), threading.Event(), threading.Semaphore(0)
     answers = iter([0, ValueError("broken"), 5])
 
     def function() -> int:
         answer = next(answers)
+        is_in.set()
+        assert go_on.wait(WAIT_SECONDS)
         if isinstance(answer, ValueError):
-            is_in.set()
-            assert go_on.wait(WAIT_SECONDS)
             raise answer
         return answer
 
     shared = Shared(function)
-    assert shared.get() == 0
-    _tell_of_waiting(shared, waits.set)
+    _tell_of_waiting(shared, waiting.release)
     with ThreadPoolExecutor(3) as pool:
-        failing = pool.submit(shared.get)
+        first = pool.submit(shared.get)
         assert is_in.wait(WAIT_SECONDS)
-        waiting = pool.submit(shared.get)
-        assert waits.wait(WAIT_SECONDS)
+        two = [pool.submit(shared.get) for _ in range(2)]
+        for _ in two:
+            assert waiting.acquire(timeout=WAIT_SECONDS)
         go_on.set()
-        with pytest.raises(ValueError, match=r"^broken$"):
-            failing.result(WAIT_SECONDS)
-        assert waiting.result(WAIT_SECONDS) == 5
+        assert first.result(WAIT_SECONDS) == 0
+        errors = [one.exception(WAIT_SECONDS) for one in two]
+    failed = [error for error in errors if error is not None]
+    assert [str(error) for error in failed] == ["broken"]
+    assert [one.result() for one in two if one.exception() is None] == [5]
 
 
 def _tell_of_waiting(shared: Shared[int], tell: Callable[[], object]) -> None:
