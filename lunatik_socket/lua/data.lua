@@ -39,11 +39,12 @@ end
 local function blank(length)
   if length < 0 then
     wrong(("length must not be negative: %d"):format(length))
-  elseif length > 0 then
-    memory.room(length)
-    memory.allocated(length)
-    return object(checked(new(length)), length)
+  elseif length == 0 then
+    return nil
   end
+  memory.room(length)
+  memory.allocated(length)
+  return object(checked(new(length)), length)
 end
 
 function data.new(source)
@@ -112,7 +113,8 @@ end
 -- Methods ------------------------------------------------------------------------------------
 
 function methods.layout(self, layout)
-  self_of(self, "layout")[FIELDS] = check.table(layout, "layout")[FIELDS] or data.layout(layout)[FIELDS]
+  local fields = check.table(layout, "layout")[FIELDS] or data.layout(layout)[FIELDS]
+  self_of(self, "layout")[FIELDS] = fields
   return self
 end
 

@@ -238,6 +238,7 @@ function Poll.select(self, timeout_ms)
   if index then
     return index, self[MEMBERS][index + 1]
   end
+  return nil
 end
 
 -- For `local sock <close> = ...`.
