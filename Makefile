@@ -34,8 +34,8 @@ doctor: ready ## What this machine can do, and whether each operation is counted
 	@$(RUN) doctor && $(RUN) doctor --selftest
 
 .PHONY: test
-test: ready-test ## All tests that need nothing but this machine (as root)
-	@$(PYTHON) -m pytest tests/pure tests/kernel $(TESTS)
+test: ready-test ## All tests, on this machine and on Debian's kernel in a VM (as root)
+	@$(PYTHON) -m tests.rings $(TESTS)
 
 .PHONY: test-fast
 test-fast: ready-test ## The tests that need neither root nor a kernel to trace
@@ -46,8 +46,8 @@ test-document: ready-test ## The Lua examples of the document the API comes from
 	@DOCUMENT='$(DOCUMENT)' $(PYTHON) -m pytest tests/document $(TESTS)
 
 .PHONY: test-kernels
-test-kernels: ready-test ## The kernel tests on other kernels, in virtual machines
-	@$(PYTHON) -m tests.vm.ring $(TESTS)
+test-kernels: ready-test ## The kernel tests on four kernels in VMs; writes docs/coverage.md
+	@$(PYTHON) -m tests.rings kernels $(TESTS)
 
 .PHONY: test-userlands
 test-userlands: ready-test ## The tests on other distributions' Python and bcc

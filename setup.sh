@@ -6,7 +6,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 run_packages=(python3-bpfcc python3-venv curl)
-test_packages=(bpftool bpftrace clang-format gcc iproute2 libc6-dev prometheus strace)
+test_packages=(
+	bpftool bpftrace clang-format gcc iproute2 libc6-dev prometheus strace # on this machine
+	chromium chromium-driver                                               # the live page
+	busybox-static kmod qemu-system-x86                                    # kernels in a VM
+	debootstrap                                                            # other userlands
+)
 
 fail() { echo "lunatik-socket: $*" >&2; exit 3; }
 

@@ -4,6 +4,10 @@ The machine's own tests wait more than they compute, the emulation computes; so 
 the VM's lines kept back until the machine's ring is through.
 
     python -m tests.rings [pytest arguments for this machine's ring]
+    python -m tests.rings kernels [kernel ...]
+
+The second form runs the VM's ring on each of several kernels, one after another, and writes what
+was seen into docs/coverage.md.
 """
 
 import os
@@ -29,7 +33,19 @@ KERNEL = "6.1"
 
 
 def main() -> int:
-    """Run both; 0 if all passed."""
+    """Run what was asked for; 0 if all passed."""
+    if sys.argv[1:2] == ["kernels"]:
+        return _kernels(sys.argv[2:])
+    return _both(sys.argv[1:])
+
+
+def _kernels(names: list[str]) -> int:
+    command = [sys.executable, "-m", "tests.vm.ring", *names, "--", "-q", *VM_TESTS]
+    status = subprocess.call(command, stdin=subprocess.DEVNULL)
+    return subprocess.call([sys.executable, "-m", "tests.coverage"]) or status
+
+
+def _both(arguments: list[str]) -> int:
     print(f"this machine: kernel {platform.release()}, {_mechanisms()}", flush=True)
     begun = time.monotonic()
     with tempfile.NamedTemporaryFile() as log:
@@ -41,7 +57,7 @@ def main() -> int:
         )
         try:
             here = subprocess.call(
-                [sys.executable, "-m", "pytest", "tests/pure", "tests/kernel", *sys.argv[1:]]
+                [sys.executable, "-m", "pytest", "tests/pure", "tests/kernel", *arguments]
             )
             print(f"\nkernel {KERNEL} in a virtual machine, kprobe and fentry:", flush=True)
             there = _follow(machine, log.name)

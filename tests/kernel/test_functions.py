@@ -1,11 +1,12 @@
 """The function layer, by each mechanism: what passes it, and what it must not count."""
 
 import errno
+import json
 import os
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -127,7 +128,9 @@ def test_sockets_of_user_space_are_no_operations_of_the_kernel(layer: Session) -
     assert moves.snapshot.total("sendmsg").count == N
 
 
-def test_functions_present_are_attached(layer: Session) -> None:
+def test_functions_present_are_attached(
+    layer: Session, record_testsuite_property: Callable[[str, object], None]
+) -> None:
     """On every kernel here each has most of the table; what is absent is said to be."""
     snapshot = layer.snapshot()
     names = {f.name for f in FUNCTIONS}
@@ -137,6 +140,8 @@ def test_functions_present_are_attached(layer: Session) -> None:
     assert absent == set(layer.failures)
     assert absent <= {"sock_getsockopt", "sock_create", "sock_setsockopt"}
     assert {p.mechanism for p in probes.values()} == {layer.config.mechanism}
+    note = {"mechanism": layer.config.mechanism, "attached": sorted(names - absent)}
+    record_testsuite_property("functions", json.dumps(note))
 
 
 def test_hundreds_of_blocked_calls(layer: Session) -> None:

@@ -1,0 +1,118 @@
+"""Write the generated parts of docs/coverage.md from the reports that the VM ring left.
+
+    python -m tests.vm.ring && python -m tests.coverage
+
+Each cell is what a test of that run saw: tests/kernel/test_coverage.py (ways) and
+tests/kernel/test_functions.py (functions).
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tracer.operations import FUNCTIONS, OPERATIONS
+
+__all__ = ["DOCUMENT", "operations_table", "replace_block"]
+
+PROJECT = Path(__file__).parents[1]
+DOCUMENT = PROJECT / "docs/coverage.md"
+REPORTS = PROJECT / "build/rings/kernels"
+
+
+def main() -> None:
+    """Rewrite the blocks of the document."""
+    notes = {path.parent.name: list(_notes(path)) for path in sorted(REPORTS.glob("*/junit.xml"))}
+    kernels = sorted(notes, key=lambda name: [int(part) for part in name.split(".")])
+    text = DOCUMENT.read_text()
+    text = replace_block(text, "operations", operations_table())
+    text = replace_block(text, "functions", _functions_table(kernels, notes))
+    text = replace_block(text, "ways", _ways_table(kernels, notes))
+    text = replace_block(text, "kernels", _kernels_table())
+    DOCUMENT.write_text(text)
+
+
+def replace_block(text: str, name: str, content: str) -> str:
+    """Put `content` between the marks of the generated block of this name."""
+    pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
+    result, number = re.subn(
+        pattern, lambda match: f"{match[1]}{content}\n{match[2]}", text, flags=re.DOTALL
+    )
+    if number != 1:
+        raise ValueError(f'cannot find the block "{name}" in the document once: {number} times')
+    return result
+
+
+def operations_table() -> str:
+    """Which system calls and functions are which operation; from the one table."""
+    rows = []
+    for operation in OPERATIONS:
+        functions = [f.name for f in FUNCTIONS if f.operation == operation.name]
+        calls = ", ".join(call.name for call in operation.system_calls)
+        rows.append([operation.name, calls, ", ".join(functions) or "none"])
+    return _table(["operation", 'system calls: `path="user"`', 'functions: `path="kernel"`'], rows)
+
+
+def _notes(report: Path) -> Iterator[dict[str, object]]:
+    for entry in ElementTree.parse(report).getroot().iter("property"):
+        if entry.get("name") in ("coverage", "functions"):
+            yield json.loads(entry.get("value", "{}")) | {"kind": entry.get("name")}
+
+
+def _functions_table(kernels: list[str], notes: dict[str, list[dict[str, object]]]) -> str:
+    rows = []
+    for function in FUNCTIONS:
+        cells = []
+        for kernel in kernels:
+            by = [
+                note["mechanism"]
+                for note in notes[kernel]
+                if note["kind"] == "functions" and function.name in note["attached"]  # type: ignore[operator]
+            ]
+            cells.append(", ".join(sorted(map(str, by))) or "not there")
+        rows.append([f"`{function.name}`", function.operation or "", *cells])
+    return _table(["function", "operation", *kernels], rows)
+
+
+def _ways_table(kernels: list[str], notes: dict[str, list[dict[str, object]]]) -> str:
+    ways: dict[str, dict[str, list[dict[str, object]]]] = {}
+    for kernel in kernels:
+        for note in notes[kernel]:
+            if note["kind"] == "coverage":
+                ways.setdefault(str(note["way"]), {}).setdefault(kernel, []).append(note)
+    rows = [
+        [way, *(_way_cell(seen.get(kernel, [])) for kernel in kernels)]
+        for way, seen in ways.items()
+    ]
+    return _table(["way", *kernels], rows)
+
+
+def _way_cell(notes: list[dict[str, object]]) -> str:
+    """What the operation layer counted, and which functions were passed, by either mechanism."""
+    operations = {name for note in notes for name in note["operations"]}  # type: ignore[attr-defined]
+    functions = {name for note in notes for name in note["functions"]}  # type: ignore[attr-defined]
+    counted = ", ".join(sorted(operations)) or "not counted"
+    return counted + (f"; `{'`, `'.join(sorted(functions))}`" if functions else "")
+
+
+def _kernels_table() -> str:
+    results = json.loads((REPORTS / "results.json").read_text())
+    rows = [
+        [
+            r["name"],
+            r["facts"].get("release", ""),
+            *(str(r[k]) for k in ("passed", "failed", "skipped")),
+        ]
+        for r in results
+    ]
+    return _table(["kernel", "release", "passed", "failed", "skipped"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
