@@ -21,7 +21,7 @@ struct cell {
 	u64 slots[SLOTS];	 /* see slot_of() */
 };
 
-/* Entries = returns + abandoned + calls in progress. Two maps, so that they can be read in order. */
+/* Entries = returns + abandoned + calls in progress. Two maps, to be read in order. */
 struct returns {
 	u64 returned;
 	u64 abandoned; /* entered, and known never to be seen returning */

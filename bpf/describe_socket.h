@@ -30,7 +30,7 @@ struct socket_description {
 };
 
 /* *to = the field of that offset in the struct at `base`; zero if it cannot be read */
-#define READ_FIELD(to, base, offset)                                                               \
+#define READ_FIELD(to, base, offset) \
 	bpf_probe_read_kernel(to, sizeof(*(to)), (void *)((u64)(base) + (offset)))
 
 static __always_inline u32 transport_of(u16 family, u16 protocol)

@@ -91,7 +91,7 @@ static __always_inline u8 path_of_socket(void *socket)
 {
 	void *file = 0;
 
-	/* A socket of user space has a file; one that code in the kernel made for itself has none. */
+	/* A socket of user space has a file; one that code in the kernel made has none. */
 	READ_FIELD(&file, socket, SOCKET_FILE);
 	return file ? PATH_USER : PATH_KERNEL;
 }
@@ -139,8 +139,8 @@ static __always_inline void frame_of_new(struct frame *frame, u64 family, u64 ty
 }
 
 /*
- * socket(2) and socketpair(2) call sock_create() too, and sock_release() if they fail later on; those
- * are no calls of the kernel's own.
+ * socket(2) and socketpair(2) call sock_create() too, and sock_release() if they fail later on;
+ * those are no calls of the kernel's own.
  */
 static __always_inline bool is_in_socket_call(u64 pid_tgid)
 {

@@ -15,8 +15,8 @@
 #pragma once
 
 #define SLOTS_PER_OCTAVE 8
-#define SLOT_LIMIT_NS (1ULL << 38)		/* 275 s: the scaled value fills 64 bits */
-#define NS_TO_UNITS 18889465931478ULL		/* floor(2^74 / 10^9); after >> 19: units of 2^-55 s */
+#define SLOT_LIMIT_NS (1ULL << 38)    /* 275 s: the scaled value fills 64 bits */
+#define NS_TO_UNITS 18889465931478ULL /* floor(2^74 / 10^9); after >> 19: units of 2^-55 s */
 
 /* The mantissas 2^(1/8) .. 2^(7/8) with the leading bit at bit 63. */
 #define MANTISSA_1 0x8b95c1e3ea8bd6e6ULL

@@ -62,7 +62,8 @@ static __always_inline void start_call(struct call *call, u16 probe, u8 operatio
 
 /* The bodies of the entry programs, one for each kind of subject (tracer/operations.py). */
 
-static __always_inline int enter_with_socket(struct sys_enter *ctx, u16 probe, u8 operation, u64 messages)
+static __always_inline int enter_with_socket(struct sys_enter *ctx, u16 probe, u8 operation,
+					     u64 messages)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct socket_description socket = {.transport = TRANSPORT_OTHER};
@@ -129,8 +130,9 @@ static __always_inline struct cell *finish_call(struct call *call, s64 ret, u64 
 }
 
 /*
- * sendmmsg and recvmmsg return a number of messages; the bytes of each are in its msg_len. This comes
- * last in its program, since the verifier follows every round of the loop to the program's end.
+ * sendmmsg and recvmmsg return a number of messages; the bytes of each are in its msg_len. This
+ * comes last in its program, since the verifier follows every round of the loop to the program's
+ * end.
  */
 static __always_inline void add_bytes_of_messages(struct cell *cell, u64 messages, s64 number)
 {

@@ -17,7 +17,7 @@
 #ifdef FOLLOW_FORKS
 int on_fork(void *ctx)
 {
-	/* For a new thread this is its tid: following that too does no harm, on_thread_end() ends it. */
+	/* For a new thread this is its tid, which does no harm: on_thread_end() ends it. */
 	if (is_followed(bpf_get_current_pid_tgid() >> 32))
 		follow(FIELD(ctx, FORK_CHILD_PID));
 	return 0;

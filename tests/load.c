@@ -539,10 +539,10 @@ static void read_option(const char *text)
 		return;                                          \
 	}
 	OPTION(proxy)
-	OPTION(version) OPTION(clients) OPTION(requests) OPTION(each) OPTION(bytes) OPTION(together)
-	    OPTION(seconds)
+	OPTION(version)
+	OPTION(clients) OPTION(requests) OPTION(each) OPTION(bytes) OPTION(together) OPTION(seconds)
 #undef OPTION
-		errno = EINVAL;
+	    errno = EINVAL;
 	die(text);
 }
 
