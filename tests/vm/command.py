@@ -1,11 +1,13 @@
 """The command line and the course of a ring: the same for kernels and for userlands."""
 
 import argparse
+import fcntl
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +51,13 @@ def main(
     """
     own, pytest_arguments = split(sys.argv[1:] if arguments is None else arguments)
     options = _options(kind, description, names, own)
-    outcome = []
-    for name in options.names or names:
-        directory = options.results / name
-        outcome.append(_one(name, directory, prepare, pytest_arguments, options))
+    with _alone_in(options.results):
+        outcome = [
+            _one(name, options.results / name, prepare, pytest_arguments, options)
+            for name in options.names or names
+        ]
+        (options.results / "results.json").write_text(results.as_json(outcome) + "\n")
     print(f"\n{results.table(kind, outcome)}\n", *results.explain(outcome), sep="\n", flush=True)
-    (options.results / "results.json").write_text(results.as_json(outcome) + "\n")
     return 0 if all(result.good for result in outcome) else EXIT_BAD
 
 
@@ -81,6 +84,21 @@ def pytest_command(
         f"--junit-xml={junit}", *arguments, *([] if paths else default),
     ]  # fmt: skip
     return f"cd {shlex.quote(str(PROJECT))} && {shlex.join(command)}"
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Wait until no other ring writes its results to *directory*."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(
+                f'waiting for the ring that writes to "{directory}"; or use --results', flush=True
+            )
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _one(
