@@ -533,16 +533,23 @@ static void read_option(const char *text)
 	const char *value = strchr(text, '=');
 	uint64_t n = value ? strtoull(value + 1, NULL, 10) : 0;
 
-#define OPTION(name)                                             \
-	if (value && !strncmp(text, #name "=", sizeof(#name))) { \
-		run.o.name = n;                                  \
-		return;                                          \
-	}
-	OPTION(proxy)
-	OPTION(version)
-	OPTION(clients) OPTION(requests) OPTION(each) OPTION(bytes) OPTION(together) OPTION(seconds)
+#define OPTION(name)                                                     \
+	do {                                                             \
+		if (value && !strncmp(text, #name "=", sizeof(#name))) { \
+			run.o.name = n;                                  \
+			return;                                          \
+		}                                                        \
+	} while (0)
+	OPTION(proxy);
+	OPTION(version);
+	OPTION(clients);
+	OPTION(requests);
+	OPTION(each);
+	OPTION(bytes);
+	OPTION(together);
+	OPTION(seconds);
 #undef OPTION
-	    errno = EINVAL;
+	errno = EINVAL;
 	die(text);
 }
 
