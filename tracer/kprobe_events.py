@@ -10,7 +10,7 @@ guardian can be killed too).
 The names: lunatik_<tracer's pid>_<function>_bcc_<loader's pid>; the last part is added by bcc.
 """
 
-import contextlib
+import errno
 import os
 import re
 import subprocess
@@ -64,8 +64,20 @@ def remove_leftovers() -> None:
     for line in events.read_text().splitlines():
         match = _NAME.match(line)
         if match and not Path(f"/proc/{match['pid']}").exists():
-            with contextlib.suppress(OSError), events.open("a") as file:
-                file.write(f"-:{match['group']}/{match['name']}\n")
+            _remove(events, f"{match['group']}/{match['name']}")
+
+
+def _remove(events: Path, event: str) -> None:
+    # Never opened with O_TRUNC: that removes everyone's events. Nor with Python's mode "a", which
+    # seeks, and this file cannot.
+    descriptor = os.open(events, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(descriptor, f"-:{event}\n".encode())
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOENT):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def missed_returns(tracer_pid: int | None) -> int:
