@@ -43,7 +43,8 @@ end
 
 -- Returns the connection to where the request asks for, or nil if that cannot be had.
 local function connect(request)
-  if request.version ~= 4 or request.command ~= CONNECT then
+  -- An address 0.0.0.x says in version 4a that a name follows, to be looked up here.
+  if request.version ~= 4 or request.command ~= CONNECT or request.ip >> 8 == 0 then
     return nil
   end
   local target = socket.new("inet", "tcp")

@@ -49,7 +49,7 @@ end
 
 -- A traceback of the script's own functions, without those below and above it.
 local function traceback_of_script(message)
-  local text = traceback(message, 3):gsub("\n\tlunatik_socket:[^\n]*", "")
+  local text = traceback(message, 2):gsub("\n\tlunatik_socket:[^\n]*", "")
   return (text:gsub("\n\t%[C%]: in function 'xpcall'$", ""))
 end
 
@@ -67,7 +67,7 @@ function fail.report(error_name)
       local has_text = type(metatable) == "table" and metatable.__tostring
       value = has_text and tostring(value) or ("(error object is a %s value)"):format(type(value))
     end
-    return traceback_of_script(tostring(value))
+    return traceback_of_script(tostring(value)) -- a tail call: it is at level 1 then
   end
 end
 
