@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tracer.operations import FUNCTIONS, OPERATIONS
+from tracer.cli.coverage import coverage_table
+from tracer.operations import FUNCTIONS
 
-__all__ = ["DOCUMENT", "operations_table", "replace_block"]
+__all__ = ["DOCUMENT", "replace_block"]
 
 PROJECT = Path(__file__).parents[1]
 DOCUMENT = PROJECT / "docs/coverage.md"
@@ -26,7 +27,7 @@ def main() -> None:
     notes = {path.parent.name: list(_notes(path)) for path in sorted(REPORTS.glob("*/junit.xml"))}
     kernels = sorted(notes, key=lambda name: [int(part) for part in name.split(".")])
     text = DOCUMENT.read_text()
-    text = replace_block(text, "operations", operations_table())
+    text = replace_block(text, "operations", coverage_table().rstrip())
     text = replace_block(text, "functions", _functions_table(kernels, notes))
     text = replace_block(text, "ways", _ways_table(kernels, notes))
     text = replace_block(text, "kernels", _kernels_table())
@@ -42,16 +43,6 @@ def replace_block(text: str, name: str, content: str) -> str:
     if number != 1:
         raise ValueError(f'cannot find the block "{name}" in the document once: {number} times')
     return result
-
-
-def operations_table() -> str:
-    """Which system calls and functions are which operation; from the one table."""
-    rows = []
-    for operation in OPERATIONS:
-        functions = [f.name for f in FUNCTIONS if f.operation == operation.name]
-        calls = ", ".join(call.name for call in operation.system_calls)
-        rows.append([operation.name, calls, ", ".join(functions) or "none"])
-    return _table(["operation", 'system calls: `path="user"`', 'functions: `path="kernel"`'], rows)
 
 
 def _notes(report: Path) -> Iterator[dict[str, object]]:
