@@ -14,17 +14,18 @@ import pytest
 import lunatik_socket
 from lunatik_socket import options
 from lunatik_socket.flags import LETTERS
+from lunatik_socket.lua import State
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 SHOWN = re.compile(r"# → (.*)$", re.MULTILINE)
+SHOWN_IN_LUA = re.compile(r"-- → (.*)$", re.MULTILINE)
 
 
-def examples() -> Iterator[Any]:
+def examples(language: str) -> Iterator[Any]:
     heading = ""
-    for match in re.finditer(
-        r"^## ([^\n]*)$|^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
-    ):
+    pattern = rf"^## ([^\n]*)$|^```{language}\n(.*?)^```$"
+    for match in re.finditer(pattern, TEXT, re.MULTILINE | re.DOTALL):
         if match[1] is not None:
             heading = match[1]
         else:
@@ -32,12 +33,19 @@ def examples() -> Iterator[Any]:
             yield pytest.param("\n" * (line + 1) + match[2], id=f"{heading}, line {line + 2}")
 
 
-@pytest.mark.parametrize("code", list(examples()))
+@pytest.mark.parametrize("code", list(examples("python")))
 def test_an_example_prints_what_it_says(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGPIPE)
     exec(compile(code, str(PAGE), "exec"), {"__name__": "example"})
     assert signal.getsignal(signal.SIGPIPE) == before
     assert capsys.readouterr().out.splitlines() == SHOWN.findall(code)
+
+
+@pytest.mark.parametrize("code", list(examples("lua")))
+def test_an_example_in_lua_prints_what_it_says(code: str) -> None:
+    lines: list[str] = []
+    State(log=lines.append).run(code.encode(), str(PAGE))
+    assert [line.replace("\t", " ") for line in lines] == SHOWN_IN_LUA.findall(code)
 
 
 def section(name: str) -> str:
@@ -49,6 +57,7 @@ def section(name: str) -> str:
 @pytest.mark.parametrize("operation", every_call.SYSTEM_CALLS)
 def test_each_operation_has_a_section_with_an_example(operation: str) -> None:
     assert "```python\n" in section(operation)
+    assert "```lua\n" in section(operation)
     calls = set(every_call.SYSTEM_CALLS[operation])
     row = re.search(rf"^\| \[`{operation}`\].*\| ([^|]*) \|$", TEXT, re.MULTILINE)
     assert row is not None
