@@ -1,10 +1,12 @@
 """Tests on a real kernel: they need root and fail without it; nothing here can be pretended."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
+from tests.kernel.mechanisms import require
 from tracer.config import Config, Filter
 from tracer.session import Session
 
@@ -16,8 +18,29 @@ def _root() -> None:
 
 
 @pytest.fixture(scope="session")
-def session() -> Iterator[Session]:
-    """A session on this process and the children it makes."""
-    with Session(Config(filter=Filter(pids=(os.getpid(),), follow_forks=True))) as running:
-        assert running.failures == {}
-        yield running
+def sessions() -> Iterator[Callable[[str], Session]]:
+    """A session on this process and the children it makes, by mechanism; each is made once.
+
+    In the VM making one takes a minute.
+    """
+    made: dict[str, Session] = {}
+    with ExitStack() as stack:
+
+        def session_by(mechanism: str) -> Session:
+            require(mechanism)
+            if mechanism not in made:
+                chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+                made[mechanism] = stack.enter_context(
+                    Session(Config(filter=chosen, mechanism=mechanism))
+                )
+            return made[mechanism]
+
+        yield session_by
+
+
+@pytest.fixture
+def session(sessions: Callable[[str], Session]) -> Session:
+    """The operation layer on this process and the children it makes."""
+    running = sessions("tracepoint")
+    assert running.failures == {}
+    return running

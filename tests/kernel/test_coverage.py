@@ -10,16 +10,14 @@ import ctypes
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from tests.kernel.children import Child
 from tests.kernel.io_uring import OP_RECV, OP_SEND, Ring
-from tests.kernel.mechanisms import require
 from tests.kernel.test_exact import N, tcp_pair, udp_pair
-from tracer.config import Config, Filter
 from tracer.session import Session
 from tracer.snapshot import Snapshot, difference
 
@@ -174,12 +172,9 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["tracepoint", "kprobe", "fentry"])
-def layer(request: pytest.FixtureRequest) -> Iterator[Session]:
-    require(request.param)
-    config = Config(filter=Filter(pids=(os.getpid(),), follow_forks=True), mechanism=request.param)
-    with Session(config) as running:
-        yield running
+@pytest.fixture(params=["tracepoint", "kprobe", "fentry"])
+def layer(request: pytest.FixtureRequest, sessions: Callable[[str], Session]) -> Session:
+    return sessions(request.param)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.title for case in CASES])

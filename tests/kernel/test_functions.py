@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import socket
 import threading
 from collections import Counter
@@ -13,21 +12,15 @@ import pytest
 
 import lunatik_socket
 from tests.kernel.children import wait_until
-from tests.kernel.mechanisms import require
 from tests.kernel.test_exact import PAIRS, N, listener, tcp_pair, transports
-from tracer.config import Config, Filter
 from tracer.operations import FUNCTIONS
 from tracer.session import Session
 from tracer.snapshot import Snapshot, difference
 
 
-@pytest.fixture(scope="module", params=["kprobe", "fentry"])
-def layer(request: pytest.FixtureRequest) -> Iterator[Session]:
-    """A session on this process and its children, with the function layer by one mechanism."""
-    require(request.param)
-    config = Config(filter=Filter(pids=(os.getpid(),), follow_forks=True), mechanism=request.param)
-    with Session(config) as running:
-        yield running
+@pytest.fixture(params=["kprobe", "fentry"])
+def layer(request: pytest.FixtureRequest, sessions: Callable[[str], Session]) -> Session:
+    return sessions(request.param)
 
 
 class Moves:

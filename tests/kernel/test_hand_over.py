@@ -110,9 +110,9 @@ def test_what_a_dead_tracer_left_is_removed_and_a_live_ones_is_not() -> None:
 
 def test_stop_leaves_nothing() -> None:
     before = _everything()
-    process = _start()
+    process = _start("tracepoint", "bind", "listen")
     new = _everything() - before
-    assert len(new) > 30
+    assert len(new) > 5
     process.communicate(timeout=60)
     assert process.returncode == 0
     wait_until(lambda: not new & _everything(), "all to be gone")
@@ -120,7 +120,7 @@ def test_stop_leaves_nothing() -> None:
 
 def test_tracer_stays_small() -> None:
     """bcc and its compiler would be over 100 MB; the bound leaves room for Python versions."""
-    process = _start()
+    process = _start("tracepoint", "bind", "listen")
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
         [resident] = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
