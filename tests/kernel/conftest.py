@@ -6,8 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.kernel.mechanisms import require
+from tests.kernel.mechanisms import require, works
 from tracer.config import Config, Filter
+from tracer.mechanisms import MECHANISMS
 from tracer.session import Session
 
 
@@ -15,6 +16,12 @@ from tracer.session import Session
 def _root() -> None:
     if os.geteuid() != 0:
         pytest.exit("the tests in tests/kernel load BPF programs: run them as root", returncode=3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mechanisms(record_testsuite_property: Callable[[str, object], None]) -> None:
+    """For the rings' tables."""
+    record_testsuite_property("mechanisms", ", ".join(filter(works, MECHANISMS)))
 
 
 @pytest.fixture(scope="session")
