@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from snapshots import aggregate, series, snapshot
 
-from tracer.exporter import live, page
+from tracer.exporter import live, pages
 from tracer.exporter.live import live_state
 from tracer.exporter.server import MetricsServer
 from tracer.operations import OPERATIONS
 from tracer.snapshot import Snapshot
 
 WAIT_SECONDS = 20
-PAGE = Path(page.__file__).with_name("page")
+PAGE = Path(pages.__file__).with_name("page")
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +164,7 @@ def test_a_client_that_never_reads_holds_nobody_up() -> None:
 
 
 def test_more_pages_than_there_is_room_for() -> None:
-    with streaming(Source(), page.MAX_STREAMS) as (server, streams):
+    with streaming(Source(), pages.MAX_STREAMS) as (server, streams):
         for stream in streams:
             stream.state()
         late = Stream(server)

@@ -7,7 +7,7 @@ from typing import Self
 
 from tracer.exporter.live import Live
 from tracer.exporter.negotiate import choose_format, wants_gzip
-from tracer.exporter.page import page_routes
+from tracer.exporter.pages import page_routes
 from tracer.exporter.scrape import Scraper
 from tracer.exporter.web import Request, Response, WebServer, plain
 from tracer.snapshot import Snapshot
