@@ -1,0 +1,1 @@
+"""What it all costs, measured: `python -m tests.bench` (or `make bench`)."""

@@ -1,0 +1,52 @@
+"""Measure everything and write docs/benchmarks.md, or measure some sections and print them.
+
+    python -m tests.bench [--quick] [SECTION…]
+
+As root, on a machine that does nothing else.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import trace_cost
+from tests.bench.picture import svg
+from tests.bench.report import Machine, Section, markdown
+
+_ROUNDS, _QUICK_ROUNDS = 15, 3
+_DOCS = Path(__file__).parents[2] / "docs"
+_SECTIONS: dict[str, Callable[[int], Section]] = {
+    "trace": trace_cost.measure,
+}
+
+
+def main() -> None:
+    """Choose, measure, write."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(_SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="few rounds, printed and not written")
+    options = parser.parse_args()
+    if unknown := set(options.sections) - set(_SECTIONS):
+        parser.error(f"no section {', '.join(sorted(unknown))}: there are {', '.join(_SECTIONS)}")
+    if os.geteuid() != 0:
+        raise SystemExit("cannot measure tracing: not root; run it as root")
+    machine, rounds = Machine(), _QUICK_ROUNDS if options.quick else _ROUNDS
+    measured = [_measured(name, rounds) for name in options.sections or _SECTIONS]
+    text = markdown(measured, machine, rounds)
+    if options.quick or options.sections:
+        print(text)
+        return
+    (_DOCS / "benchmarks.md").write_text(text)
+    bars = [bars for section in measured for bars in section.bars]
+    (_DOCS / "images" / "benchmarks.svg").write_text(svg(bars))
+
+
+def _measured(name: str, rounds: int) -> Section:
+    print(f"measuring {name} …", file=sys.stderr, flush=True)
+    return _SECTIONS[name](rounds)
+
+
+if __name__ == "__main__":
+    main()

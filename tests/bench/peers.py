@@ -1,0 +1,198 @@
+"""The tracers that are compared: each traces one process while its context lasts.
+
+What a context gives is the process that holds the tracer's BPF programs, or None if it has none.
+
+None of them is at work before its context's body begins: what tells so is asked of the kernel or
+of the tracer, not waited for by the clock.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tracer import raw_bpf
+from tracer.capabilities import tracefs_directory
+from tracer.config import Config, Filter
+from tracer.libbpf import last_error, libbpf
+from tracer.programs import enable_run_statistics
+from tracer.session import Session
+
+__all__ = ["PEERS", "bpf_programs", "run_statistics"]
+
+_TIMEOUT_SECONDS = 30
+_CALLS = ("sendto", "recvfrom")
+_PLACES = tuple(f"sys_{way}_{call}" for call in _CALLS for way in ("enter", "exit"))
+_EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+_RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
+_TRACEPOINT = 2  # PERF_TYPE_TRACEPOINT
+
+_QUESTION = """
+tracepoint:syscalls:sys_enter_sendto, tracepoint:syscalls:sys_enter_recvfrom /pid == $1/
+{ @start[tid] = nsecs; }
+tracepoint:syscalls:sys_exit_sendto, tracepoint:syscalls:sys_exit_recvfrom /@start[tid]/
+{
+  @duration_ns[probe] = hist(nsecs - @start[tid]);
+  if (args->ret < 0) { @errors[probe, args->ret] = count(); }
+  else { @bytes[probe] = sum(args->ret); }
+  delete(@start[tid]);
+}
+"""
+
+
+@contextlib.contextmanager
+def untraced(_pid: int) -> Iterator[None]:
+    yield None
+
+
+@contextlib.contextmanager
+def empty(_pid: int) -> Iterator[int]:
+    """The floor: programs that do nothing, on the tracepoints that the others use."""
+    with contextlib.ExitStack() as held:
+        for place in _PLACES:
+            number = int((tracefs_directory() / f"events/syscalls/{place}/id").read_text())
+            program = held.enter_context(raw_bpf.load(raw_bpf.Kind.TRACEPOINT, _EMPTY_PROGRAM))
+            event = held.enter_context(raw_bpf.open_event(_TRACEPOINT, number))
+            raw_bpf.attach_to_event(event, program)
+        yield os.getpid()
+
+
+@contextlib.contextmanager
+def empty_raw(_pid: int) -> Iterator[None]:
+    """The other floor: raw tracepoints, which every system call of the machine passes."""
+    with contextlib.ExitStack() as held:
+        for place in (b"sys_enter", b"sys_exit"):
+            program = held.enter_context(raw_bpf.load(_RAW_TRACEPOINT, _EMPTY_PROGRAM))
+            link = libbpf().bpf_raw_tracepoint_open(place, program)
+            if link < 0:
+                raise last_error()
+            held.callback(os.close, link)
+        yield None
+
+
+@contextlib.contextmanager
+def ours(pid: int) -> Iterator[int]:
+    """The operation layer with all its labels, every operation traced, as by default."""
+    config = Config(filter=Filter(pids=(pid,)), mechanism="tracepoint", tracer_pid=os.getpid())
+    with Session(config) as session:
+        yield os.getpid()
+        counted = sum(series.aggregate.count for series in session.snapshot().operations)
+    if not counted:
+        raise RuntimeError("the tracer counted nothing: what was measured is not tracing")
+
+
+@contextlib.contextmanager
+def bpftrace(pid: int) -> Iterator[int]:
+    """A histogram by system call, failures by errno, and bytes; no transport."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "question.bt"
+        script.write_text(_QUESTION)
+        with _running(["bpftrace", str(script), str(pid)], _tracepoints_of) as (holder, output):
+            yield holder
+    _require("@duration_ns", output)
+
+
+@contextlib.contextmanager
+def perf_trace(pid: int) -> Iterator[None]:
+    with _running(["perf", "trace", "-s", "-p", str(pid)], _perf_events_of) as (_, output):
+        yield None
+    _require("sendto", output)
+
+
+@contextlib.contextmanager
+def strace(pid: int) -> Iterator[None]:
+    def attached(_tracer: int) -> bool:
+        return f"TracerPid:\t{_tracer}\n" in Path(f"/proc/{pid}/status").read_text()
+
+    with _running(["strace", "-c", "-w", "-f", "-p", str(pid)], attached) as (_, output):
+        yield None
+    _require("sendto", output)
+
+
+PEERS: dict[str, Callable[[int], contextlib.AbstractContextManager[int | None]]] = {
+    "untraced": untraced,
+    "empty programs": empty,
+    "empty programs, raw": empty_raw,
+    "this tracer": ours,
+    "bpftrace": bpftrace,
+    "perf trace -s": perf_trace,
+    "strace -c -w": strace,
+}
+"""By name: a function of a process' id that gives a context in which it is traced."""
+
+
+@contextlib.contextmanager
+def _running(command: list[str], ready: Callable[[int], bool]) -> Iterator[tuple[int, list[str]]]:
+    """A tracer from outside: its id; its output is in the list when the context has ended."""
+    output: list[str] = []
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
+    ):
+        try:
+            deadline = time.monotonic() + _TIMEOUT_SECONDS
+            while not ready(process.pid):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    raise RuntimeError(f"{command[0]} does not trace: {log.read()}")
+                time.sleep(0.02)
+            yield process.pid, output
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(_TIMEOUT_SECONDS)
+        log.seek(0)
+        output.append(log.read())
+
+
+def _require(word: str, output: list[str]) -> None:
+    if not any(word in text for text in output):
+        raise RuntimeError(f'no "{word}" in a tracer\'s output: {output}')
+
+
+def _tracepoints_of(pid: int) -> bool:
+    attached = _bpftool("perf", "show")
+    return len([one for one in attached if one["pid"] == pid]) >= len(_PLACES)
+
+
+def _perf_events_of(pid: int) -> bool:
+    """perf has opened its events, and waits for what comes of them."""
+    folder = Path(f"/proc/{pid}/fd")
+    with contextlib.suppress(FileNotFoundError):
+        events = [fd for fd in folder.iterdir() if "perf_event" in str(fd.readlink())]
+        state = re.search(r"^State:\s+(\w)", Path(f"/proc/{pid}/status").read_text(), re.M)
+        return len(events) >= 2 and state is not None and state[1] == "S"
+    return False
+
+
+def bpf_programs(holder: int) -> dict[int, tuple[int, int]]:
+    """Of the programs at the tracepoints that a process holds: nanoseconds and runs, by id."""
+    ids = {one["prog_id"] for one in _bpftool("perf", "show") if one["pid"] == holder}
+    return {
+        one["id"]: (one.get("run_time_ns", 0), one.get("run_cnt", 0))
+        for one in _bpftool("prog", "show")
+        if one["id"] in ids
+    }
+
+
+@contextlib.contextmanager
+def run_statistics() -> Iterator[None]:
+    """Have the kernel account for the programs' time; that itself adds some 20 ns a run."""
+    descriptor = enable_run_statistics()
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _bpftool(*words: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        ["bpftool", "--json", *words], capture_output=True, check=True, timeout=_TIMEOUT_SECONDS
+    )
+    return json.loads(done.stdout)

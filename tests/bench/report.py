@@ -1,0 +1,120 @@
+"""What a section hands to the report, and the report as Markdown."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Bars", "Machine", "Section", "Target", "markdown", "table"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something wanted, and what came. `met` is None where it could not be measured."""
+
+    what: str
+    wanted: str
+    figure: str
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One group of the picture: a name and a value for each bar."""
+
+    title: str
+    bars: Sequence[tuple[str, float, str]]  # name, length, what is written beside it
+
+
+@dataclass
+class Section:
+    """A part of the report. `text` is Markdown."""
+
+    title: str
+    text: str
+    targets: list[Target] = field(default_factory=list)
+    bars: list[Bars] = field(default_factory=list)
+
+
+@dataclass
+class Machine:
+    """Where and when it was measured, the load at begin and end included."""
+
+    begun: float = field(default_factory=time.time)
+    load: tuple[float, float, float] = field(default_factory=os.getloadavg)
+
+    def text(self, rounds: int) -> str:
+        took = (time.time() - self.begun) / 60
+        lines = [
+            f"- Linux {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs: {_cpu()}",
+            f"- Python {platform.python_version()}; {_versions()}",
+            f"- measured {time.strftime('%Y-%m-%d %H:%M', time.gmtime(self.begun))} UTC in "
+            f"{took:.0f} minutes, {rounds} rounds in turns",
+            f"- load average at the beginning {_load(self.load)}, "
+            f"at the end {_load(os.getloadavg())} (a quiet machine has about 1 while it measures)",
+        ]
+        return "\n".join(lines)
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "unknown"
+
+
+def _versions() -> str:
+    asked = (["bpftrace", "--version"], ["perf", "--version"], ["strace", "--version"])
+    return ", ".join(_first_line(command) for command in asked)
+
+
+def _first_line(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except FileNotFoundError:
+        return f"no {command[0]}"
+    return done.stdout.partition("\n")[0]
+
+
+def _load(load: tuple[float, float, float]) -> str:
+    return " ".join(f"{number:.1f}" for number in load)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+_HEAD = """# Benchmarks
+
+Written by `make bench`, which measures all of this again on your machine. A figure is the median
+of its rounds; in brackets the interval that holds the true median 95 times in 100. What is compared
+was measured in turns, in one session.
+
+{machine}
+
+![What a traced call costs, and the rest at a glance](images/benchmarks.svg)
+
+## Targets and figures
+
+{targets}
+"""
+
+_WORDS = {True: "met", False: "**missed**", None: "not measured"}
+
+
+def markdown(sections: Sequence[Section], machine: Machine, rounds: int) -> str:
+    """The whole of docs/benchmarks.md."""
+    rows = [
+        (target.what, target.wanted, target.figure, _WORDS[target.met])
+        for section in sections
+        for target in section.targets
+    ]
+    head = _HEAD.format(
+        machine=machine.text(rounds), targets=table(["what", "target", "figure", ""], rows)
+    )
+    return head + "".join(f"\n## {s.title}\n\n{s.text.strip()}\n" for s in sections)

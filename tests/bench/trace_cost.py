@@ -1,0 +1,183 @@
+"""What tracing one call costs: this tracer against its floor and against its peers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.bench.calls import Calls, Work
+from tests.bench.peers import PEERS, bpf_programs, run_statistics
+from tests.bench.report import Bars, Section, Target, table
+from tests.bench.statistic import Figure, in_turns, paired_ratio
+
+__all__ = ["measure"]
+
+_WORKS = {
+    "TCP, 1 byte, one thread": ("one", "tcp", 1),
+    "UDP, 64 bytes, one thread": ("one", "udp", 64),
+    "TCP, 1 byte, two threads": ("two", "tcp", 1),
+    "UDP, 64 bytes, two threads": ("two", "udp", 64),
+}
+_HEADLINE = "TCP, 1 byte, two threads"
+_SLICES = 400
+_SLOW = {"perf trace -s": 0.05, "strace -c -w": 0.05}
+_WARM_UP = Work("one", "tcp", 1, 20)
+_COUNTED = Work("one", "tcp", 1, 800)
+
+_TEXT = """
+The calls are made in C (`tests/bench/calls.c`), sendto and recvfrom in turns, on loopback, on one
+CPU. With one thread at both ends nothing but the calls is timed, so this shows tracing at its worst;
+with two threads each message is a switch from one to the other, as between client and server. A
+round's time is that of its median slice of 100 calls, which the machine's other work seldom hits.
+
+*Empty programs* do nothing, on the same four tracepoints: the floor for anything that uses them;
+*raw* is the same on the raw tracepoints `sys_enter` and `sys_exit`, which every system call of every
+process passes. bpftrace answers the same question but for the transport: a histogram for each system
+call, failures by errno, bytes. This tracer runs as by default, every operation traced, of one process.
+
+Nanoseconds per call:
+
+{times}
+
+Calls per second against untraced, round by round:
+
+{ratios}
+
+The kernel's own account (`run_time_ns`), in which neither the calls nor the way into a program are:
+the programs' time for each traced call, entry and exit together. What the account itself takes is in
+the row of the empty programs and taken off in the last column. Runs for calls of other processes,
+which the filter ends early, are in the time too, and make it look higher.
+
+{account}
+"""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The kernel's, of one batch: nanoseconds and runs of all programs, for each traced call."""
+
+    nanoseconds: float
+    runs: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """One way, once: nanoseconds per call of each work, and the account if it uses BPF."""
+
+    times: dict[str, float]
+    account: Account | None
+
+
+def measure(rounds: int) -> Section:
+    """Each way traces the same process in turn."""
+    with Calls() as calls:
+        results = in_turns({name: _way(name, calls) for name in PEERS}, rounds)
+    times = {
+        (way, work): Figure(tuple(one.times[work] for one in results[way]))
+        for way in results
+        for work in _WORKS
+    }
+    ratios = {
+        key: paired_ratio(times["untraced", key[1]], figure)
+        for key, figure in times.items()
+        if key[0] != "untraced"
+    }
+    added = _added(results)
+    text = _TEXT.format(
+        times=_by_work(times, ",.0f"),
+        ratios=_by_work(ratios, ".3f"),
+        account=_accounts(results, added),
+    )
+    return Section(
+        "The cost of tracing one call",
+        text,
+        list(_targets(added, ratios)),
+        [_bars(times)],
+    )
+
+
+def _way(name: str, calls: Calls) -> Callable[[], Round]:
+    size = int(_SLICES * _SLOW.get(name, 1))
+
+    def once() -> Round:
+        with PEERS[name](calls.pid) as holder:
+            calls.ns_per_call(_WARM_UP)
+            times = {work: calls.ns_per_call(Work(*of, size)) for work, of in _WORKS.items()}
+            return Round(times, None if holder is None else _account(holder, calls))
+
+    return once
+
+
+def _account(holder: int, calls: Calls) -> Account:
+    with run_statistics():
+        before = bpf_programs(holder)
+        calls.ns_per_call(_COUNTED)
+        after = bpf_programs(holder)
+    moves = [(after[i][0] - before[i][0], after[i][1] - before[i][1]) for i in before]
+    # A program with few runs belongs to calls that the workload does not make.
+    moves = [(ns, runs) for ns, runs in moves if runs >= _COUNTED.calls // 4]
+    return Account(
+        sum(ns for ns, _ in moves) / _COUNTED.calls, sum(runs for _, runs in moves) / _COUNTED.calls
+    )
+
+
+def _added(results: dict[str, list[Round]]) -> dict[str, Figure]:
+    """What a way's programs took beyond that number of empty ones, for each traced call."""
+    floor = [
+        one.account.nanoseconds / one.account.runs
+        for one in results["empty programs"]
+        if one.account is not None
+    ]
+    return {
+        way: Figure(
+            tuple(
+                one.account.nanoseconds - one.account.runs * empty
+                for one, empty in zip(results[way], floor, strict=True)
+                if one.account is not None
+            )
+        )
+        for way in ("this tracer", "bpftrace")
+    }
+
+
+def _targets(added: dict[str, Figure], ratios: dict[tuple[str, str], Figure]) -> Iterator[Target]:
+    ours = added["this tracer"]
+    yield Target(
+        "added per traced call by `run_time_ns`, less the empty programs'",
+        "≤ 120 ns",
+        f"{ours.text()} ns",
+        ours.median <= 120,
+    )
+    part = paired_ratio(ours, added["bpftrace"])
+    yield Target("the same, against bpftrace's", "≤ 0.25", part.text(".2f"), part.median <= 0.25)
+    for work in (_HEADLINE, "TCP, 1 byte, one thread"):
+        ratio = ratios["this tracer", work]
+        yield Target(
+            f"{work}: traced / untraced", "≥ 0.94", ratio.text(".3f"), ratio.median >= 0.94
+        )
+
+
+def _by_work(figures: dict[tuple[str, str], Figure], form: str) -> str:
+    ways = list(dict.fromkeys(way for way, _ in figures))
+    rows = [[way, *(figures[way, work].text(form) for work in _WORKS)] for way in ways]
+    return table(["", *_WORKS], rows)
+
+
+def _accounts(results: dict[str, list[Round]], added: dict[str, Figure]) -> str:
+    rows = []
+    for way, rounds in results.items():
+        accounts = [one.account for one in rounds if one.account is not None]
+        if accounts:
+            total = Figure(tuple(account.nanoseconds for account in accounts))
+            runs = Figure(tuple(account.runs for account in accounts))
+            rows.append(
+                [way, total.text(), runs.text(".1f"), added[way].text() if way in added else ""]
+            )
+    return table(["", "ns per traced call", "runs per traced call", "added, ns"], rows)
+
+
+def _bars(times: dict[tuple[str, str], Figure]) -> Bars:
+    base = times["untraced", _HEADLINE].median
+    bars = [
+        (way, times[way, _HEADLINE].median / base, f"{times[way, _HEADLINE].median:,.0f} ns")
+        for way in PEERS
+    ]
+    return Bars(f"A call, {_HEADLINE}: nanoseconds", bars)
