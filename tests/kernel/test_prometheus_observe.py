@@ -3,7 +3,9 @@
 It runs in a network namespace of its own, where its usual ports are free.
 """
 
+import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -16,31 +18,27 @@ import pytest
 
 from tests.kernel.children import TIMEOUT_SECONDS, wait_until
 
-ROOT = Path(__file__).parents[2]
-COUNT = "lunatik_socket_operation_duration_seconds_count"
-RUN = """
-import sys
-from tracer.cli.observe import command
-
 pytestmark = pytest.mark.skipif(
     "LUNATIK_SOCKET_RING" in os.environ,
     reason="Prometheus and browsers are no matter of the kernel: `make test` runs this on the host",
 )
-sys.exit(command.main({}, standalone_mode=False))
-"""
+
+ROOT = Path(__file__).parents[2]
+COUNT = "lunatik_socket_operation_duration_seconds_count"
 
 
 class Observed:
     """The running command, and what answers in its namespace."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
-        script = 'ip link set lo up && exec "$0" -c "$1"'
+        script = 'ip link set lo up && exec "$0" -m tracer observe "$@"'
         self.process = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", script, sys.executable, RUN.format(list(arguments))],
+            ["unshare", "--net", "sh", "-c", script, sys.executable, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
+            start_new_session=True,
             env={"PATH": "/usr/bin:/usr/sbin:/bin:/sbin", "TMPDIR": str(directory)},
         )
 
@@ -66,7 +64,9 @@ class Observed:
         return done.stdout
 
     def end(self, number: int) -> int:
-        self.process.send_signal(number)
+        """Signal it and all it started, as a terminal does, if they still run; and wait."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
         status = self.process.wait(TIMEOUT_SECONDS)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -77,8 +77,7 @@ class Observed:
 def observed(tmp_path: Path) -> Iterator[Observed]:
     running = Observed(tmp_path)
     yield running
-    if running.process.poll() is None:
-        running.end(signal.SIGKILL)
+    running.end(signal.SIGKILL)
 
 
 def sends(text: str) -> float:
@@ -116,6 +115,9 @@ def test_page_metrics_and_prometheus_show_the_same_numbers(
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     observed = Observed(tmp_path, "--prometheus", "127.0.0.1:10435")
     output, _ = observed.process.communicate(timeout=TIMEOUT_SECONDS)
-    assert observed.process.returncode != 0
-    assert "address already in use" in output
+    assert observed.process.returncode == 3
+    assert output == (
+        'lunatik-socket: cannot start Prometheus on "127.0.0.1:10435": listen tcp 127.0.0.1:10435: '
+        "bind: address already in use; choose another with --prometheus\n"
+    )
     assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,14 @@
 """`lunatik-socket observe`: traffic, tracer, Prometheus and the live page in one command."""
 
 import os
+import re
 import shutil
 import signal
 import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -67,40 +69,82 @@ def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lunatik-socket-")))
         signals = stack.enter_context(Signals())
-        demo = _start(stack, _demo(metrics, duration), directory / "demo.log")
-        _wait_for(demo, directory / "demo.log", f"http://{shown(metrics)}/healthz", signals)
-        configuration = _configure(directory, metrics)
-        observer = _start(
+        demo = _Part(stack, _demo(metrics, duration), directory / "demo.log", _own_words)
+        demo.wait_for(f"http://{shown(metrics)}/healthz", signals)
+        observer = _Part(
             stack,
             (
                 program,
-                f"--config.file={configuration}",
+                f"--config.file={_configure(directory, metrics)}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address={shown(prometheus)}",
                 "--log.level=warn",
             ),
             directory / "prometheus.log",
+            lambda words: _prometheus_words(prometheus, words),
         )
-        log = directory / "prometheus.log"
-        _wait_for(observer, log, f"http://{shown(prometheus)}/-/ready", signals)
+        observer.wait_for(f"http://{shown(prometheus)}/-/ready", signals)
         _announce(metrics, prometheus)
-        _stay(demo, observer, signals)
-        return _end(demo, observer)
+        _stay((demo, observer), signals)
+    return 0
+
+
+class _Part:
+    """One of the programs it is made of; what it says goes into a log."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        arguments: tuple[str, ...],
+        log: Path,
+        explain: Callable[[str], str],
+    ) -> None:
+        self._log, self._explain = log, explain
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self.child = Child(arguments, dies_with_us=True, output=descriptor, errors=descriptor)
+        finally:
+            os.close(descriptor)
+        stack.enter_context(self.child)
+        self.child.release()
+
+    def wait_for(self, url: str, signals: Signals) -> None:
+        """Until it answers; raises TracerError if it ends instead."""
+        give_up = time.monotonic() + _READY_SECONDS
+        while self.child.poll() is None and time.monotonic() < give_up:
+            arrived = signals.wait(_LOOK_SECONDS)
+            if arrived and arrived.number != signal.SIGCHLD:
+                raise KeyboardInterrupt
+            if _answers(url):
+                return
+        raise self.failure()
+
+    def failure(self) -> TracerError:
+        """Its last words as an error."""
+        words = self._log.read_text().strip().splitlines() or ["it said nothing"]
+        return TracerError(self._explain(words[-1]))
+
+    def end(self) -> None:
+        """Ask it to end, and wait."""
+        give_up = time.monotonic() + _END_SECONDS
+        if self.child.poll() is None:
+            self.child.send(signal.SIGTERM)
+        while self.child.poll() is None and time.monotonic() < give_up:
+            time.sleep(_LOOK_SECONDS)
+
+
+def _own_words(words: str) -> str:
+    return words.removeprefix("lunatik-socket: ")
+
+
+def _prometheus_words(where: Address, words: str) -> str:
+    found = re.search(r'err="([^"]*)"', words)
+    cause = found[1] if found else words
+    return f'cannot start Prometheus on "{shown(where)}": {cause}; choose another with --prometheus'
 
 
 def _demo(metrics: Address, duration: float) -> tuple[str, ...]:
     return own_command("demo", "--metrics", shown(metrics), "--duration", str(duration), "--quiet")
-
-
-def _start(stack: ExitStack, arguments: tuple[str, ...], log: Path) -> Child:
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        child = Child(arguments, dies_with_us=True, output=descriptor, errors=descriptor)
-    finally:
-        os.close(descriptor)
-    stack.enter_context(child)
-    child.release()
-    return child
 
 
 def _configure(directory: Path, metrics: Address) -> Path:
@@ -110,19 +154,6 @@ def _configure(directory: Path, metrics: Address) -> Path:
     path = copy / "prometheus.yml"
     path.write_text(path.read_text().replace(_COMMITTED, shown(metrics)))
     return path
-
-
-def _wait_for(child: Child, log: Path, url: str, signals: Signals) -> None:
-    """Until it answers; raises TracerError with its last words if it ends instead."""
-    give_up = time.monotonic() + _READY_SECONDS
-    while child.poll() is None and time.monotonic() < give_up:
-        arrived = signals.wait(_LOOK_SECONDS)
-        if arrived and arrived.number != signal.SIGCHLD:
-            raise KeyboardInterrupt
-        if _answers(url):
-            return
-    words = log.read_text().strip().splitlines() or ["it said nothing"]
-    raise TracerError(words[-1].removeprefix("lunatik-socket: "))
 
 
 def _answers(url: str) -> bool:
@@ -142,20 +173,15 @@ def _announce(metrics: Address, prometheus: Address) -> None:
     click.echo("Ctrl-C ends it all")
 
 
-def _stay(demo: Child, observer: Child, signals: Signals) -> None:
-    while demo.poll() is None and observer.poll() is None:
+def _stay(parts: tuple[_Part, ...], signals: Signals) -> None:
+    """Until one of them ends, or all are to. Raises TracerError if one failed by itself."""
+    told = False
+    while not told and all(part.child.poll() is None for part in parts):
         arrived = signals.wait(1.0)
-        if arrived and arrived.number != signal.SIGCHLD:
-            return
-
-
-def _end(demo: Child, observer: Child) -> int:
-    """End both; the status is that of the one that failed by itself, if one did."""
-    ended = [status for child in (demo, observer) if (status := child.poll()) is not None]
-    give_up = time.monotonic() + _END_SECONDS
-    for child in (demo, observer):
-        if child.poll() is None:
-            child.send(signal.SIGTERM)
-        while child.poll() is None and time.monotonic() < give_up:
-            time.sleep(_LOOK_SECONDS)
-    return max(ended, default=0)
+        told = arrived is not None and arrived.number != signal.SIGCHLD
+    # Told by Ctrl-C in a terminal, so are they: how they end then is no failure.
+    failed = [part for part in parts if part.child.poll() and not told]
+    for part in parts:
+        part.end()
+    if failed:
+        raise failed[0].failure()
