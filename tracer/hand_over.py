@@ -16,7 +16,7 @@ from tracer.config import Config
 from tracer.errors import ERRORS_BY_NAME, ProgramError, TracerError
 from tracer.maps import Map
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "load", "loader_interpreter"]
 
 _TIMEOUT_SECONDS = 180  # a compilation takes a second, under emulation a minute
 _DESCRIPTORS_AT_ONCE = 253  # the kernel's SCM_MAX_FD
@@ -89,7 +89,13 @@ def _start_loader(log: IO[bytes]) -> tuple[socket.socket, "subprocess.Popen[byte
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         child = subprocess.Popen(
-            [_interpreter(), "-c", _START, str(theirs.fileno()), str(Path(__file__).parent.parent)],
+            [
+                loader_interpreter(),
+                "-c",
+                _START,
+                str(theirs.fileno()),
+                str(Path(__file__).parent.parent),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -99,8 +105,8 @@ def _start_loader(log: IO[bytes]) -> tuple[socket.socket, "subprocess.Popen[byte
     return ours, child
 
 
-def _interpreter() -> str:
-    """bcc is a module of the distribution's own Python; ours may be another, without it."""
+def loader_interpreter() -> str:
+    """The Python that the loader runs in: ours, or the system's if only that has bcc."""
     if importlib.util.find_spec("bcc") or not os.access(_SYSTEM_PYTHON, os.X_OK):
         return sys.executable
     return _SYSTEM_PYTHON

@@ -21,7 +21,7 @@ from tracer.errors import PermissionRefused, ProgramError, TracerError, Unsuppor
 from tracer.kprobe_events import event_name
 from tracer.program import Attachment, Program, bpf_directory, build
 
-__all__ = ["main"]
+__all__ = ["import_bcc", "main"]
 
 _DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
 _REQUEST_BYTES = 1 << 20
@@ -44,7 +44,8 @@ def main(descriptor: int) -> None:
     os._exit(0)
 
 
-def _import_bcc() -> Any:
+def import_bcc() -> Any:
+    """The module, found and told from its namesake; raises UnsupportedError with the mend."""
     # bcc asks for a kernel source tree; ours is in bpf/ and needs nothing installed.
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_directory() / "kernel_headers")
     try:
@@ -63,7 +64,7 @@ def _import_bcc() -> Any:
 
 
 def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    bcc = _import_bcc()
+    bcc = import_bcc()
     config = Config.from_json(request["config"])
     program = build(config, request["mechanism"], Path(request["tracefs"]))
     bpf = _compile(bcc, program)

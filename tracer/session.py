@@ -27,7 +27,10 @@ from tracer.programs import enable_run_statistics
 from tracer.reader import read
 from tracer.snapshot import Snapshot
 
-__all__ = ["Session"]
+__all__ = ["NOT_IN_THIS_KERNEL", "Session"]
+
+NOT_IN_THIS_KERNEL = "not in this kernel"
+"""Why a function has no probe though nothing failed: kernels differ in what they have."""
 
 _IDLE_CALL = bytes(24)  # struct call of bpf/in_flight.h, all zero: known, and in no call
 
@@ -98,7 +101,7 @@ class Session:
     def failures(self) -> dict[str, str]:
         """Probes that could not be attached, with the reason."""
         loaded = self._running()
-        return dict.fromkeys(loaded.absent, "not in this kernel") | loaded.failures
+        return dict.fromkeys(loaded.absent, NOT_IN_THIS_KERNEL) | loaded.failures
 
     def _running(self) -> Loaded:
         if self._loaded is None:

@@ -10,11 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import lunatik_socket
 from tests.kernel.children import Child, wait_until, wait_until_blocked
 from tests.kernel.counting import counted
-from tests.kernel.test_exact import LOOPBACK, N, listener, tcp_pair, udp_pair
+from tests.kernel.test_exact import N, listener, tcp_pair, udp_pair
 from tracer.config import Config, Filter
 from tracer.histogram import UPPER_BOUNDS_SECONDS
 from tracer.session import Session
@@ -354,4 +355,13 @@ def test_ipv6(session: Session) -> None:
             sock.sendto(b"abc", sock.getsockname())
     assert counts.calls("send", "udp") == N
     assert counts.bytes("send", "udp") == 3 * N
-    assert LOOPBACK
+
+
+def test_the_name_of_a_unix_socket_is_no_socket(session: Session, tmp_path: Path) -> None:
+    """An O_PATH descriptor of it has a socket's mode, and none behind it."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "name"))
+        with counted(session) as counts:
+            for _ in range(N):
+                os.close(os.open(tmp_path / "name", os.O_PATH))
+    assert counts.all_calls() == {}

@@ -16,11 +16,9 @@ from tracer.cli.report import json_writers, print_summary
 from tracer.cli.signals import Signals
 from tracer.cli.view import Header, LinesView, LiveView, NoView, View, is_live_terminal
 from tracer.config import Config, Filter
-from tracer.session import Session
+from tracer.session import NOT_IN_THIS_KERNEL, Session
 
 __all__ = ["Subject", "trace"]
-
-_ABSENT = "not in this kernel"  # no fault: kernels differ in what they inline and what they have
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +163,7 @@ def _warn_of_failures(session: Session) -> None:
     """One line for all that could not be attached; the rest is counted all the same."""
     by_reason: dict[str, list[str]] = {}
     for probe, reason in session.failures.items():
-        if reason != _ABSENT:
+        if reason != NOT_IN_THIS_KERNEL:
             by_reason.setdefault(reason, []).append(probe)
     if by_reason:
         text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())

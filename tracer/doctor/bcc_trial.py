@@ -27,7 +27,7 @@ def main() -> None:
 
 def _answer() -> dict[str, Any]:
     try:
-        bcc = loader._import_bcc()
+        bcc = loader.import_bcc()
     except TracerError as error:
         return {"missing": str(error)}
     answer = {"version": bcc.__version__, "file": bcc.__file__}

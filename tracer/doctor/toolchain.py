@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import UnsupportedError
-from tracer.hand_over import _interpreter  # the one that the loader runs in
+from tracer.hand_over import loader_interpreter
 from tracer.libbpf import libbpf
 
 __all__ = ["bcc_version", "compile_trial", "libbpf_version"]
@@ -52,7 +52,7 @@ def compile_trial() -> str:
 @functools.cache
 def _trial() -> dict[str, Any]:
     """What tracer/doctor/bcc_trial.py says."""
-    interpreter = _interpreter()
+    interpreter = loader_interpreter()
     command = [interpreter, "-c", _START, str(Path(__file__).parents[2])]
     try:
         done = subprocess.run(
