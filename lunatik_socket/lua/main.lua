@@ -26,6 +26,8 @@ for name, call in next, functions do
   end
 end
 
+functions.as_function = as_function
+
 local check = parts.check(fail)
 local bytes = parts.bytes(fail)
 local MEMORY = {}

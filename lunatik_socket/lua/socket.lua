@@ -8,9 +8,9 @@ local error, type, setmetatable, math_type = error, type, setmetatable, math.typ
 local unpack_table = table.unpack
 local pack, unpack, descriptor = bytes.pack, bytes.unpack, memory.descriptor
 
-local send_memory, recv_memory = python.send_memory, python.recv_memory
+local as_function = python.as_function
 
-local SOCKET, POLL, MEMBERS = {}, {}, {}
+local SOCKET, SEND, RECV, POLL, MEMBERS = {}, {}, {}, {}, {}
 
 local socket = {}
 local Socket = { __name = "luasocket", __metatable = "luasocket" }
@@ -75,11 +75,17 @@ local function sendable(data)
   return data[MEMORY] or pack(data, "data")
 end
 
+local function sender(self)
+  local call = as_function(python.sender(handle_of(self, "send")))
+  self[SEND] = call
+  return call
+end
+
 function Socket.send(self, data, flags)
   if not flags and type(data) == "table" then
     local source = data[MEMORY]
-    if source and self and self[SOCKET] then
-      local size = send_memory(self[SOCKET], source)
+    if source then
+      local size = (self and self[SEND] or sender(self))(source)
       if size < 0 then
         error(size, 0)
       end
@@ -130,6 +136,12 @@ local function recv_octets(self, size, flags)
   return unpack(octets), got
 end
 
+local function receiver(self)
+  local call = as_function(python.receiver(handle_of(self, "recv")))
+  self[RECV] = call
+  return call
+end
+
 function Socket.recv(self, target, flags)
   if type(target) ~= "table" then
     if not math_type(target) then
@@ -141,8 +153,8 @@ function Socket.recv(self, target, flags)
   if not buffer then
     wrong("recv needs a size or a data object, not a table")
   end
-  if not flags and self and self[SOCKET] then
-    local size = recv_memory(self[SOCKET], buffer)
+  if not flags then
+    local size = (self and self[RECV] or receiver(self))(buffer)
     if size < 0 then
       error(size, 0)
     end

@@ -26,8 +26,6 @@ ENCODING = "latin-1"
 _OWN_SOURCE = "=lunatik_socket"
 _PARTS = ("fail", "memory", "check", "bytes", "data", "socket", "environment")
 _INTEGERS_ONLY = (
-    "send_memory",
-    "recv_memory",
     "get",
     "set",
     "write",
