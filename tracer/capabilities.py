@@ -1,6 +1,8 @@
 """What this machine, its kernel and this user have of what the tracer needs; each with its mend."""
 
+import contextlib
 import os
+import resource
 from pathlib import Path
 
 from tracer.errors import PermissionRefused, UnsupportedError
@@ -8,6 +10,7 @@ from tracer.errors import PermissionRefused, UnsupportedError
 __all__ = [
     "has_capability",
     "in_initial_pid_namespace",
+    "lift_memory_limit",
     "require_basics",
     "require_rights",
     "tracefs_directory",
@@ -50,7 +53,17 @@ def require_rights() -> None:
     )
 
 
+def lift_memory_limit() -> None:
+    """Let maps and programs be as large as they are: before 5.11 they count as locked memory.
+
+    (Since then as the memory of the cgroup.) Harmless where it is not needed, or not allowed.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
+
+
 def require_basics() -> None:
     """Raise the first reason why tracing cannot start here, if there is one."""
     require_rights()
+    lift_memory_limit()
     tracefs_directory()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tracer import raw_bpf
-from tracer.capabilities import require_rights, tracefs_directory
+from tracer.capabilities import lift_memory_limit, require_rights, tracefs_directory
 from tracer.errors import PermissionRefused, TracerError, UnsupportedError
 from tracer.libbpf import libbpf
 from tracer.raw_bpf import Kind
@@ -27,6 +27,7 @@ _FUNCTION = "sock_close"
 def prove(mechanism: str) -> None:
     """Raise TracerError, with the reason and the mend, unless it works here and now."""
     require_rights()
+    lift_memory_limit()
     try:
         _PROOFS[mechanism]()
     except TracerError:

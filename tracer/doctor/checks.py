@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tracer import raw_bpf
-from tracer.capabilities import in_initial_pid_namespace, require_rights, tracefs_directory
+from tracer.capabilities import (
+    in_initial_pid_namespace,
+    lift_memory_limit,
+    require_rights,
+    tracefs_directory,
+)
 from tracer.cgroups import cgroup_directory
 from tracer.doctor import toolchain
 from tracer.errors import TracerError, UnsupportedError
@@ -34,6 +39,7 @@ class Check:
 
 def examine() -> Iterator[Check]:
     """Every check in turn; one that fails never keeps the others from being made."""
+    lift_memory_limit()
     for name, required, body in _CHECKS:
         try:
             found = body()
