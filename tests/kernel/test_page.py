@@ -22,6 +22,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.kernel.browser import Browser, browsing, colours
 from tests.kernel.children import TIMEOUT_SECONDS
 from tests.kernel.workload import BYTES, CALLS, Round, Worker, working
+from tests.pure.snapshots import aggregate, series, snapshot
 from tracer.exporter.server import MetricsServer
 from tracer.histogram import OVERFLOW, SLOTS, UPPER_BOUNDS_SECONDS, quantile_seconds
 from tracer.session import Session
@@ -353,6 +354,29 @@ def luminance(colour: str) -> float:
     parts = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
     linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_user_and_kernel_side_and_functions_stand_side_by_side(place: Place) -> None:
+    """With numbers made up: this machine's kernel may have no functions to trace."""
+    calls = aggregate({100: 23}, 46, 7, {"ERESTARTSYS": 2})
+    sides = [series("sendmsg", path, of=calls) for path in ("user", "kernel")]
+    shown = snapshot(*sides, functions=(series("tcp_sendmsg", "kernel", of=calls),))
+    real = place.server
+    with MetricsServer(("127.0.0.1", 0), lambda: shown) as made_up:
+        place.server = made_up
+        try:
+            place.open()
+            place.until(lambda: len(place.rows()) == 2, "both sides")
+            assert place.rows() == ["sendmsg/user/tcp", "sendmsg/kernel/tcp"]
+            assert place.cell("sendmsg/kernel/tcp", "calls") == "23"
+            assert place.cell("tcp_sendmsg/kernel/tcp", "errors") == "2"
+            assert place.text("#tracer dd:nth-of-type(4)") == "1 of 2; missing: sendto"
+            assert place.text("#tracer dd:nth-of-type(5)") == "3 (return_without_entry 3)"
+            hidden = "return document.getElementById('no-functions').hidden"
+            assert place.browser.execute_script(hidden)
+            place.browser.get("about:blank")
+        finally:
+            place.server = real
 
 
 def test_the_stream_is_plain_json_of_the_snapshot(place: Place) -> None:

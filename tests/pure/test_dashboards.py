@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from boards import (
     BOARDS,
     DIRECTORY,
@@ -175,3 +176,21 @@ def test_rules_and_boards_agree_on_what_is_a_failure_and_what_waits() -> None:
     assert set(re.findall(r'errno!~"([^"]*)"', text)) == {DAILY_ERRNOS}
     assert set(re.findall(r'operation!~"([^"]*)"', text)) == {WAITING}
     assert set(WAITING.split("|")) <= {operation.name for operation in OPERATIONS}
+
+
+def test_provisioning_and_compose_name_what_there_is() -> None:
+    provisioning = DIRECTORY / "provisioning"
+    sources = yaml.safe_load((provisioning / "datasources/lunatik-socket.yml").read_text())
+    boards = yaml.safe_load((provisioning / "dashboards/lunatik-socket.yml").read_text())
+    compose = yaml.safe_load((DIRECTORY / "compose.yml").read_text())["services"]
+    grafana, prometheus = compose["grafana"], compose["prometheus"]
+    (source,), (provider,) = sources["datasources"], boards["providers"]
+    variable = source["url"].removeprefix("${").removesuffix("}")
+    assert grafana["environment"][variable] == "http://127.0.0.1:9090"
+    assert "--web.listen-address=127.0.0.1:9090" in prometheus["command"]
+    mounts = dict(mount.split(":")[:2] for mount in grafana["volumes"] + prometheus["volumes"])
+    assert mounts["./grafana"] == provider["options"]["path"]
+    for inside in mounts:
+        assert not inside.startswith("./") or (DIRECTORY / inside).is_dir()
+    assert {service["network_mode"] for service in compose.values()} == {"host"}
+    assert grafana["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"

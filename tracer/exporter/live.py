@@ -15,7 +15,7 @@ from threading import Condition, Thread
 from typing import Any
 
 from tracer.exporter.families import NOTHING, STARTING
-from tracer.operations import OPERATIONS, TRANSPORTS
+from tracer.operations import OPERATIONS, PATHS, TRANSPORTS
 from tracer.snapshot import Series, Snapshot, merge, to_json
 
 __all__ = ["Live", "live_state"]
@@ -143,8 +143,9 @@ def _unsplit(series: tuple[Series, ...]) -> tuple[Series, ...]:
 _RANKS = {operation.name: rank for rank, operation in enumerate(OPERATIONS)}
 
 
-def _order(series: Series) -> tuple[int, str, int]:
-    return (_RANKS[series.name], series.path, TRANSPORTS.index(series.transport))
+def _order(series: Series) -> tuple[int, int, int]:
+    path, transport = PATHS.index(series.path), TRANSPORTS.index(series.transport)
+    return (_RANKS[series.name], path, transport)
 
 
 def _place(series: Series) -> tuple[str, str, str]:
