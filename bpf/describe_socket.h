@@ -20,7 +20,6 @@
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define KNOWN_OPERATIONS 16 /* a power of two */
-#define barrier() asm volatile("" : : : "memory")
 
 enum transport { TRANSPORT_TCP, TRANSPORT_UDP, TRANSPORT_UNIX, TRANSPORT_OTHER };
 
@@ -81,9 +80,10 @@ static __always_inline void describe_port(struct socket_description *to, void *s
  */
 struct known {
 	u64 socket_file_operations;
-	u64 operations[KNOWN_OPERATIONS];
-	u32 transport[KNOWN_OPERATIONS];
+	u64 operations[KNOWN_OPERATIONS]; /* with the transport in the low bits, which are free */
 };
+
+#define TRANSPORT_BITS 3ULL
 
 BPF_ARRAY(known_pointers, struct known, 1);
 
@@ -119,12 +119,8 @@ static __always_inline void learn_transport(struct socket_description *to, struc
 	describe_sock(to, (void *)socket->sk);
 	if (to->transport == TRANSPORT_OTHER || !known)
 		return;
-	/* A reader on another CPU must never see new operations with an old transport. */
-	known->operations[slot] = 0;
-	barrier();
-	known->transport[slot] = to->transport;
-	barrier();
-	known->operations[slot] = socket->ops;
+	/* One word, one store: no CPU ever sees these operations with another's transport. */
+	known->operations[slot] = socket->ops | to->transport;
 }
 
 static __always_inline void *file_of_descriptor(u32 descriptor)
@@ -189,8 +185,9 @@ static __always_inline bool describe_descriptor(struct socket_description *to, u
 		known->socket_file_operations = operations;
 	}
 	slot = operations_slot(socket.ops);
-	if (known->operations[slot] == socket.ops)
-		to->transport = known->transport[slot];
+	operations = known->operations[slot];
+	if (operations && (operations & ~TRANSPORT_BITS) == socket.ops)
+		to->transport = operations & TRANSPORT_BITS;
 	else
 		learn_transport(to, known, &socket);
 	describe_port(to, (void *)socket.sk);
