@@ -22,7 +22,7 @@ MAX_INTEGER = (1 << 63) - 1
         ("print(data.new(), data.new(0), data.new{}, data.new(''), 1)", "nil\tnil\tnil\tnil\t1"),
         ("print(#data.new(5), #data.new{1, 2}, #data.new('abc'), #data.new(3.0))", "5\t2\t3\t3"),
         ("print(tostring(data.new(3)) == '\\0\\0\\0')", "true"),
-        ("print(tostring(data.new{65, 256 + 66, -189}))", "ABC"),
+        ("print(tostring(data.new{65, 256 + 66, -189}), data.new{255}[1])", "ABC\t255"),
         ("print(tostring(data.new('a\\0\\xffb')) == 'a\\0\\xffb')", "true"),
         (
             "local d = data.new('abc') print(d[1], d[3], d[0], d[4], d[-1], d[1.5])",

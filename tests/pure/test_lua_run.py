@@ -43,10 +43,13 @@ def script(tmp_path: Path) -> Path:
 
 
 def test_what_a_script_prints_and_writes_keeps_its_order(script: Path) -> None:
-    code = "io.write('a\\xff') print('b', ...) io.write('c\\n') print(arg[0]) io.write('d')"
+    code = """
+    io.write('a\xff') print('b', ...) io.write('c\\n')
+    io.write('d') print(arg[0]) io.write('e')
+    """
     status, out, err = run(script, code, "x", "--", "-y")
     assert (status, err) == (0, "")
-    assert out == f"a\xffb\tx\t-y\nc\n{script}\nd"
+    assert out == f"a\xffb\tx\t-y\nc\nd{script}\ne"
 
 
 def test_a_failure_is_a_traceback_and_status_1(script: Path) -> None:
@@ -90,6 +93,25 @@ def test_nobody_reads_what_it_prints(script: Path) -> None:
         cwd=ROOT,
     )
     assert (done.stdout, done.stderr) == ("y\n141\n", "")
+
+
+BROKEN_PIPE = """
+import signal
+from lunatik_socket.lua import State
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+State().run(b'''
+local sock, buffer = socket.new("i", "t"), data.new(5)
+assert(select(2, pcall(sock.send, sock, buffer)) == -32)
+assert(select(2, pcall(sock.send, sock, {1})) == -32)
+assert(select(2, pcall(sock.sendmsg, sock, {}, buffer)) == -32)
+''')
+"""
+
+
+def test_a_broken_pipe_is_an_error_and_no_signal() -> None:
+    subprocess.run(
+        [sys.executable, "-c", BROKEN_PIPE], check=True, timeout=TIMEOUT_SECONDS, cwd=ROOT
+    )
 
 
 # ------------------------------------------------------------------ Ctrl-C

@@ -236,6 +236,12 @@ def test_beyond_its_limit_a_script_gets_no_memory(what: str) -> None:
     assert lines == ["false\tnot enough memory", f"{MIB // 2}\t1\t1"]
 
 
+def test_the_bytes_of_buffers_are_counted() -> None:
+    fill = "t = {} pcall(function() while true do t[#t + 1] = data.new(MIB // 4) end end)"
+    code = f"{fill} print(#t) t = nil".replace("MIB", str(MIB))
+    assert printed(code, memory_bytes=4 * MIB) == ["15"]  # and Lua itself
+
+
 def test_every_call_at_the_limit_fails_and_goes_on() -> None:
     code = f"""{CONNECTED}
     local t, d, n = {{}}, data.new(9), 0
@@ -286,6 +292,14 @@ def test_ten_thousand_dropped_sockets_leave_nothing(kind: str) -> None:
     assert descriptors() - before < 500  # the collector keeps up by itself
     state.run(b"collectgarbage() collectgarbage()")
     assert descriptors() == before
+
+
+def test_the_collector_keeps_up_beside_a_big_heap() -> None:
+    state = State()
+    state.run(f"kept = ('x'):rep({2 * MIB})".encode())
+    before = descriptors()
+    state.run(b"for i = 1, 5000 do socket.new('i', 'u') end")
+    assert descriptors() - before < 2500
 
 
 def test_dropped_polls_and_accepted_sockets_are_closed_too() -> None:
