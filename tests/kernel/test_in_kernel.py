@@ -7,7 +7,10 @@ byte, for every function that either saw.
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,3 +141,48 @@ def _assert_operations(ours: Snapshot, theirs: Bpftrace) -> None:
     assert ours.total("close", "kernel").count >= 2
     # The target takes its connections until there are none: the last time it is told EAGAIN.
     assert ours.total("accept", "kernel").errors.get("EAGAIN", 0) >= 1
+
+
+@pytest.mark.usefixtures("modules")
+def test_the_command_line_shows_it(tmp_path: Path) -> None:
+    """`trace --all` beside the loop: in-kernel receives in the thousands, with times and bytes."""
+    require("fentry")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    output = tmp_path / "numbers.json"
+    tracer = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tracer", "trace", "--all", "--quiet"),
+            *("--metrics", address, "--output", str(output)),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _serves(address), "the tracer to be ready")
+        with NvmeTcpLoop() as loop:
+            loop.read(1009)
+        metrics = urllib.request.urlopen(f"http://{address}/metrics", timeout=60).read().decode()
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(timeout=120)
+    numbers = json.loads(output.read_text())
+    [received] = [
+        entry
+        for entry in numbers["operations"]
+        if (entry["operation"], entry["path"], entry["transport"]) == ("recvmsg", "kernel", "tcp")
+    ]
+    assert received["count"] > 2000
+    assert received["bytes"] > 1009 * 4096
+    assert received["p50_seconds"] > 0
+    functions = {entry["function"] for entry in numbers["functions"]}
+    assert {"kernel_recvmsg", "kernel_sendmsg", "sock_release"} <= functions
+    assert 'operation="recvmsg",path="kernel",transport="tcp"' in metrics
+
+
+def _serves(address: str) -> bool:
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
