@@ -1,6 +1,7 @@
 """The slots against arithmetic that has nothing in common with them; the kernel's own C included."""
 
 import ctypes
+import itertools
 import math
 import subprocess
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def test_bounds_are_those_of_a_native_histogram_of_schema_3() -> None:
     bounds = histogram.UPPER_BOUNDS_SECONDS
     assert 1.0 in bounds
     assert 0.5 in bounds
-    for lower, upper in zip(bounds, bounds[1:], strict=False):
+    for lower, upper in itertools.pairwise(bounds):
         assert math.isclose(upper / lower, 2 ** (1 / 8), rel_tol=1e-12)
 
 
