@@ -1,4 +1,4 @@
-"""The slots against arithmetic that has nothing in common with them; the kernel's own C included."""
+"""The slots against arithmetic that shares nothing with them; the kernel side's own C included."""
 
 import ctypes
 import itertools
