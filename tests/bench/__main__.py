@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import trace_cost
+from tests.bench import api_cost, scrape_cost, start_and_size, steps, trace_cost
 from tests.bench.picture import svg
 from tests.bench.report import Machine, Section, markdown
 
@@ -19,6 +19,10 @@ _ROUNDS, _QUICK_ROUNDS = 15, 3
 _DOCS = Path(__file__).parents[2] / "docs"
 _SECTIONS: dict[str, Callable[[int], Section]] = {
     "trace": trace_cost.measure,
+    "steps": steps.measure,
+    "api": api_cost.measure,
+    "scrape": scrape_cost.measure,
+    "size": start_and_size.measure,
 }
 
 

@@ -15,9 +15,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.calls import Calls, Work
 from tracer import raw_bpf
 from tracer.capabilities import tracefs_directory
 from tracer.config import Config, Filter
@@ -25,7 +27,7 @@ from tracer.libbpf import last_error, libbpf
 from tracer.programs import enable_run_statistics
 from tracer.session import Session
 
-__all__ = ["PEERS", "bpf_programs", "run_statistics"]
+__all__ = ["PEERS", "Account", "account", "bpftool", "ours", "run_statistics"]
 
 _TIMEOUT_SECONDS = 30
 _CALLS = ("sendto", "recvfrom")
@@ -157,7 +159,7 @@ def _require(word: str, output: list[str]) -> None:
 
 
 def _tracepoints_of(pid: int) -> bool:
-    attached = _bpftool("perf", "show")
+    attached = bpftool("perf", "show")
     return len([one for one in attached if one["pid"] == pid]) >= len(_PLACES)
 
 
@@ -171,12 +173,31 @@ def _perf_events_of(pid: int) -> bool:
     return False
 
 
-def bpf_programs(holder: int) -> dict[int, tuple[int, int]]:
+@dataclass(frozen=True)
+class Account:
+    """The kernel's, of some work: nanoseconds and runs of all programs, for each traced call."""
+
+    nanoseconds: float
+    runs: float
+
+
+def account(holder: int, calls: Calls, work: Work) -> Account:
+    """Have the work done, with the statistics on, and see what a process' programs took."""
+    before = _programs(holder)
+    calls.ns_per_call(work)
+    after = _programs(holder)
+    moves = [(after[i][0] - before[i][0], after[i][1] - before[i][1]) for i in before]
+    # A program with few runs belongs to calls that the workload does not make.
+    moves = [(ns, runs) for ns, runs in moves if runs >= work.calls // 4]
+    return Account(sum(ns for ns, _ in moves) / work.calls, sum(n for _, n in moves) / work.calls)
+
+
+def _programs(holder: int) -> dict[int, tuple[int, int]]:
     """Of the programs at the tracepoints that a process holds: nanoseconds and runs, by id."""
-    ids = {one["prog_id"] for one in _bpftool("perf", "show") if one["pid"] == holder}
+    ids = {one["prog_id"] for one in bpftool("perf", "show") if one["pid"] == holder}
     return {
         one["id"]: (one.get("run_time_ns", 0), one.get("run_cnt", 0))
-        for one in _bpftool("prog", "show")
+        for one in bpftool("prog", "show")
         if one["id"] in ids
     }
 
@@ -191,7 +212,8 @@ def run_statistics() -> Iterator[None]:
         os.close(descriptor)
 
 
-def _bpftool(*words: str) -> list[dict[str, Any]]:
+def bpftool(*words: str) -> list[dict[str, Any]]:
+    """What it lists, such as `bpftool("prog", "show")`."""
     done = subprocess.run(
         ["bpftool", "--json", *words], capture_output=True, check=True, timeout=_TIMEOUT_SECONDS
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.bench.calls import Calls, Work
-from tests.bench.peers import PEERS, bpf_programs, run_statistics
+from tests.bench.peers import PEERS, Account, account, run_statistics
 from tests.bench.report import Bars, Section, Target, table
 from tests.bench.statistic import Figure, in_turns, paired_ratio
 
@@ -48,14 +48,6 @@ which the filter ends early, are in the time too, and make it look higher.
 
 {account}
 """
-
-
-@dataclass(frozen=True)
-class Account:
-    """The kernel's, of one batch: nanoseconds and runs of all programs, for each traced call."""
-
-    nanoseconds: float
-    runs: float
 
 
 @dataclass(frozen=True)
@@ -108,15 +100,7 @@ def _way(name: str, calls: Calls) -> Callable[[], Round]:
 
 def _account(holder: int, calls: Calls) -> Account:
     with run_statistics():
-        before = bpf_programs(holder)
-        calls.ns_per_call(_COUNTED)
-        after = bpf_programs(holder)
-    moves = [(after[i][0] - before[i][0], after[i][1] - before[i][1]) for i in before]
-    # A program with few runs belongs to calls that the workload does not make.
-    moves = [(ns, runs) for ns, runs in moves if runs >= _COUNTED.calls // 4]
-    return Account(
-        sum(ns for ns, _ in moves) / _COUNTED.calls, sum(runs for _, runs in moves) / _COUNTED.calls
-    )
+        return account(holder, calls, _COUNTED)
 
 
 def _added(results: dict[str, list[Round]]) -> dict[str, Figure]:
