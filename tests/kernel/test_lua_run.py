@@ -12,17 +12,20 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.kernel.test_cli_trace import TIMEOUT_SECONDS, counts, read_until, run, started
 
 BLOCK = bytes(range(251)) * 4178  # a little over 1 MiB, and no power of two
 BLOCKS = 100
 BODY_BYTES = len(BLOCK) * BLOCKS
+DOWNLOAD_SECONDS = 240  # an emulated machine takes its time
 
 
 def serve_once(listener: socket.socket, request: list[bytes]) -> None:
     client, _ = listener.accept()
     with client:
-        client.settimeout(TIMEOUT_SECONDS)
+        client.settimeout(DOWNLOAD_SECONDS)
         request.append(client.recv(65536))
         client.sendall(header())
         for _ in range(BLOCKS):
@@ -49,7 +52,7 @@ def http_server() -> Iterator[tuple[int, list[bytes]]]:
 def download(proxy: int, port: int, target: Path) -> None:
     proxied = ["--socks4", f"127.0.0.1:{proxy}", f"http://127.0.0.1:{port}/"]
     command = ["curl", "-sS", "--noproxy", "", "-o", str(target), *proxied]
-    subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS)
+    subprocess.run(command, check=True, timeout=DOWNLOAD_SECONDS)
 
 
 def metrics(url: str) -> dict[str, float]:
@@ -66,6 +69,7 @@ def bytes_total(operation: str) -> str:
     return f"lunatik_socket_operation_bytes_total{{{labels}}}"
 
 
+@pytest.mark.timeout(2 * DOWNLOAD_SECONDS)
 def test_the_proxy_carries_100_mb_while_metrics_count_it(tmp_path: Path) -> None:
     call = ("run", "examples/lua/socks4.lua", "0", "--trace", "--metrics", "127.0.0.1:0")
     with started(*call) as process, http_server() as (port, request):
