@@ -44,14 +44,18 @@ class Renderer:
     def __init__(self, form: Format) -> None:
         self._form = form
         self._templates: dict[str, dict[Labels, str]] = {}
+        self._labels: dict[str, Labels] = {}
 
     def render(self, family: Family) -> str:
         """Write the family's head and all its lines; nothing if it has no sample."""
         if not family.samples:
             return ""
-        known = self._templates.get(family.metric.name, {})
+        name, known = family.metric.name, {}
+        if self._labels.get(name) == family.labels:
+            known = self._templates[name]
+        self._labels[name] = family.labels
         # A fresh dictionary each time: templates of series that are gone go too.
-        fresh = self._templates[family.metric.name] = {}
+        fresh = self._templates[name] = {}
         parts = [_head(family.metric, self._form)]
         for values, value in family.samples.items():
             template = known.get(values) or _template(family.metric, family.labels, values)
