@@ -8,10 +8,11 @@ As root, on a machine that does nothing else.
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import api_cost, scrape_cost, start_and_size, steps, trace_cost
+from tests.bench import api_cost, proxy_cost, scrape_cost, start_and_size, steps, trace_cost
 from tests.bench.picture import svg
 from tests.bench.report import Machine, Section, markdown
 
@@ -21,6 +22,7 @@ _SECTIONS: dict[str, Callable[[int], Section]] = {
     "trace": trace_cost.measure,
     "steps": steps.measure,
     "api": api_cost.measure,
+    "proxy": proxy_cost.measure,
     "scrape": scrape_cost.measure,
     "size": start_and_size.measure,
 }
@@ -48,8 +50,13 @@ def main() -> None:
 
 
 def _measured(name: str, rounds: int) -> Section:
+    """A section; if it fails, one that says so: the others' minutes are not thrown away."""
     print(f"measuring {name} …", file=sys.stderr, flush=True)
-    return _SECTIONS[name](rounds)
+    try:
+        return _SECTIONS[name](rounds)
+    except Exception as error:
+        traceback.print_exc()
+        return Section(f"{name}: not measured", f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

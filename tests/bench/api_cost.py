@@ -26,10 +26,10 @@ _BUFFER_BYTES = 1 << 20
 _NAMES = {"1": "1 byte", "4096": "4 KiB", "65536": "64 KiB", "connections": "connections"}
 
 _TEXT = """
-A message there and one back on TCP, both ends in one thread, so that the calls are all that is timed;
-a *call* is a send or a receive with what it takes to have the whole message. A *connection* is new,
-connect, accept and two closes. Buffers are reused everywhere but in LuaSocket, which has strings.
-A round counts by its median slice of nine.
+A message there and one back on TCP, both ends in one thread, so that the calls are all that is
+timed; a *call* is a send or a receive with what it takes to have the whole message. A *connection*
+is new, connect, accept and two closes. Buffers are reused everywhere but in LuaSocket, which has
+strings. A round counts by its median slice of nine.
 
 Thousands of calls (or connections) per second:
 

@@ -44,8 +44,16 @@ class Result:
     requests_per_second: float
 
 
+@dataclass(frozen=True)
+class Way:
+    """How to get through: the options of load.c, and the proxy's process."""
+
+    options: dict[str, int]
+    pid: int = 0
+
+
 @contextmanager
-def _python(script: str) -> Iterator[dict[str, int]]:
+def python_proxy(script: str) -> Iterator[Way]:
     with subprocess.Popen(
         [sys.executable, _HERE / script, "0"],
         stdout=subprocess.PIPE,
@@ -53,13 +61,13 @@ def _python(script: str) -> Iterator[dict[str, int]]:
     ) as process:
         assert process.stdout is not None
         try:
-            yield {"proxy": int(process.stdout.readline())}
+            yield Way({"proxy": int(process.stdout.readline())}, process.pid)
         finally:
             process.kill()
 
 
 @contextmanager
-def _microsocks() -> Iterator[dict[str, int]]:
+def microsocks() -> Iterator[Way]:
     from socket import create_connection, create_server  # noqa: PLC0415
 
     with create_server(("127.0.0.1", 0)) as finder:
@@ -75,14 +83,14 @@ def _microsocks() -> Iterator[dict[str, int]]:
                 except ConnectionRefusedError:
                     if process.poll() is not None:
                         raise
-            yield {"proxy": port, "version": 5}
+            yield Way({"proxy": port, "version": 5}, process.pid)
         finally:
             process.kill()
 
 
 @contextmanager
-def _direct() -> Iterator[dict[str, int]]:
-    yield {}
+def direct() -> Iterator[Way]:
+    yield Way({})
 
 
 def _measure(target: Target, proxy: dict[str, int]) -> tuple[float, float, float]:
@@ -126,12 +134,12 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ways = {
-        "no proxy": _direct(),
-        "this proxy: one loop": _python("proxy_loop.py"),
-        "two threads a client": _python("proxy_threads.py"),
+        "no proxy": direct(),
+        "this proxy: one loop": python_proxy("proxy_loop.py"),
+        "two threads a client": python_proxy("proxy_threads.py"),
     }
     if shutil.which("microsocks"):
-        ways["microsocks (C, a thread a client)"] = _microsocks()
+        ways["microsocks (C, a thread a client)"] = microsocks()
     rounds: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
     with ExitStack() as running:
         target = running.enter_context(Target())
@@ -139,7 +147,7 @@ def main() -> None:
         # In turns, so that what else the machine does meanwhile falls on all alike.
         for _ in range(options.rounds):
             for way, proxy in proxies.items():
-                rounds[way].append(_measure(target, proxy))
+                rounds[way].append(_measure(target, proxy.options))
     results = [
         Result(way, *(median(column) for column in zip(*measured, strict=True)))
         for way, measured in rounds.items()

@@ -27,10 +27,11 @@ _SCRAPES_OF_A_ROUND = 3
 _TARGET_SERIES = 10_000
 
 _TEXT = """
-From the request to the page as text: reading the kernel's maps, the snapshot, the page. The series are
-real ones, of sends on as many UDP ports, split by port; between two scrapes each has moved. A page is
-never smaller than the tracer's own series, so the first row has more than its name says. In the other
-column prometheus_client's registry writes histograms of the same bounds and labels from memory.
+From the request to the page as text: reading the kernel's maps, the snapshot, the page. The series
+are real ones, of sends on as many UDP ports, split by port; between two scrapes each has moved. A
+page is never smaller than the tracer's own series, so the first row has more than its name says. In
+the other column prometheus_client's registry writes histograms of the same bounds and labels from
+memory.
 
 {times}
 """

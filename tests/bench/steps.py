@@ -34,8 +34,8 @@ _ENTRY = "syscalls:sys_enter_sendto"
 _COUNTED = Work("one", "tcp", 1, 400)
 
 _TEXT = """
-The steps of a traced call, each as a program of its own on the same system call, by `run_time_ns`. The
-empty program's time is taken off the others. Steps done twice a call cost that twice.
+The steps of a traced call, each as a program of its own on the same system call, by `run_time_ns`.
+The empty program's time is taken off the others. Steps done twice a call cost that twice.
 
 {steps}
 """

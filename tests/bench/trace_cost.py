@@ -24,14 +24,15 @@ _COUNTED = Work("one", "tcp", 1, 800)
 
 _TEXT = """
 The calls are made in C (`tests/bench/calls.c`), sendto and recvfrom in turns, on loopback, on one
-CPU. With one thread at both ends nothing but the calls is timed, so this shows tracing at its worst;
+CPU. With one thread at both ends nothing but the calls is timed, so this is tracing at its worst;
 with two threads each message is a switch from one to the other, as between client and server. A
 round's time is that of its median slice of 100 calls, which the machine's other work seldom hits.
 
 *Empty programs* do nothing, on the same four tracepoints: the floor for anything that uses them;
-*raw* is the same on the raw tracepoints `sys_enter` and `sys_exit`, which every system call of every
-process passes. bpftrace answers the same question but for the transport: a histogram for each system
-call, failures by errno, bytes. This tracer runs as by default, every operation traced, of one process.
+*raw* is the same on the raw tracepoints `sys_enter` and `sys_exit`, which every system call of
+every process passes. bpftrace answers the same question but for the transport: a histogram for each
+system call, failures by errno, bytes. This tracer runs as by default, every operation traced, on
+one process.
 
 Nanoseconds per call:
 
@@ -42,9 +43,9 @@ Calls per second against untraced, round by round:
 {ratios}
 
 The kernel's own account (`run_time_ns`), in which neither the calls nor the way into a program are:
-the programs' time for each traced call, entry and exit together. What the account itself takes is in
-the row of the empty programs and taken off in the last column. Runs for calls of other processes,
-which the filter ends early, are in the time too, and make it look higher.
+the programs' time for each traced call, entry and exit together. What the account itself takes is
+in the row of the empty programs and taken off in the last column. Runs for calls of other
+processes, which the filter ends early, are in the time too, and make it look higher.
 
 {account}
 """

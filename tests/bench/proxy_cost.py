@@ -1,0 +1,121 @@
+"""The SOCKSv4 proxy with tracing off and on, against no proxy and against microsocks."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
+from statistics import median
+
+from tests.bench.bench_proxy import Way, direct, microsocks, python_proxy
+from tests.bench.peers import ours
+from tests.bench.report import Bars, Section, Target, table
+from tests.bench.statistic import Figure, in_turns, paired_ratio
+from tests.load import Target as Server
+from tests.load import download, echo_clients
+
+__all__ = ["measure"]
+
+_LARGE, _SMALL, _PARALLEL = 100_000_000, 5_000_000, 8
+_DOWNLOADS = 3
+_CONNECTIONS, _CLIENTS = 2_000, 50
+_TRACED = "this proxy, traced"
+_PLAIN = "this proxy"
+_MICROSOCKS = "microsocks"
+_WORKS = {
+    "100 MB, GB/s": ".2f",
+    "5 MB, GB/s": ".2f",
+    f"{_PARALLEL} x 5 MB at once, GB/s": ".2f",
+    "connections/s": ",.0f",
+}
+
+_TEXT = """
+Client, proxy and target share this machine's loopback and its CPUs. A connection is opened, carries
+one message there and back, and is closed, {clients} clients at once. microsocks is Debian's; it has
+a thread a client and speaks SOCKSv5, one message each way more. A round's download is the median of
+three. `ssh -D` and dante are not measured here. More, with a thousand clients:
+[servers.md](servers.md).
+
+{rates}
+
+Against one another, round by round:
+
+{ratios}
+"""
+
+
+def measure(rounds: int) -> Section:
+    """All ways in turns; tracing is put in place and taken away for each round."""
+    with ExitStack() as running:
+        server = running.enter_context(Server())
+        plain = running.enter_context(python_proxy("proxy_loop.py"))
+        ways = {
+            "no proxy": _round(server, running.enter_context(direct()), traced=False),
+            _PLAIN: _round(server, plain, traced=False),
+            _TRACED: _round(server, plain, traced=True),
+        }
+        if shutil.which("microsocks"):
+            way = running.enter_context(microsocks())
+            ways[_MICROSOCKS] = _round(server, way, traced=False)
+        results = in_turns(ways, rounds)
+    rates = {
+        (way, work): Figure(tuple(one[work] for one in results[way]))
+        for way in results
+        for work in _WORKS
+    }
+    return _section(rates)
+
+
+def _round(server: Server, way: Way, *, traced: bool) -> Callable[[], dict[str, float]]:
+    def once() -> dict[str, float]:
+        with ours(way.pid) if traced else nullcontext():
+            return dict(zip(_WORKS, _rates(server, way.options), strict=True))
+
+    return once
+
+
+def _rates(server: Server, way: dict[str, int]) -> Iterator[float]:
+    for size in (_LARGE, _SMALL):
+        seconds = (download(server.source, bytes=size, **way).seconds for _ in range(_DOWNLOADS))
+        yield size / 1e9 / median(seconds)
+    yield _PARALLEL * _SMALL / 1e9 / _at_once(server, way)
+    done = echo_clients(server.echo, clients=_CLIENTS, each=1, requests=_CONNECTIONS, **way)
+    if done.failed:
+        raise RuntimeError(f"{done.failed} requests failed: {done.first_failure}")
+    yield _CONNECTIONS / done.seconds
+
+
+def _at_once(server: Server, way: dict[str, int]) -> float:
+    """Seconds from the first client's start to the last one's end, starting them included."""
+    with ThreadPoolExecutor(_PARALLEL) as clients:
+        begun = time.perf_counter()
+        list(clients.map(lambda _: download(server.source, bytes=_SMALL, **way), range(_PARALLEL)))
+        return time.perf_counter() - begun
+
+
+def _section(rates: dict[tuple[str, str], Figure]) -> Section:
+    large, _, _, connections = _WORKS
+    wanted = [(_TRACED, "no proxy", large, 0.75), (_TRACED, _PLAIN, large, 0.98)]
+    wanted.append((_TRACED, _PLAIN, connections, 0.98))
+    if (_MICROSOCKS, large) in rates:
+        wanted.append((_TRACED, _MICROSOCKS, large, 3.5))
+        wanted.append((_PLAIN, _MICROSOCKS, connections, 0.8))
+    targets = [
+        _target(above, below, work, least, paired_ratio(rates[above, work], rates[below, work]))
+        for above, below, work, least in wanted
+    ]
+    targets.append(Target("100 MB, traced / `ssh -D`", "≥ 4", "no SSH server here", None))
+    ways = list(dict.fromkeys(way for way, _ in rates))
+    rows = [[way, *(rates[way, work].text(form) for work, form in _WORKS.items())] for way in ways]
+    bars = [(way, rates[way, large].median, f"{rates[way, large].median:.2f} GB/s") for way in ways]
+    text = _TEXT.format(
+        clients=_CLIENTS,
+        rates=table(["", *_WORKS], rows),
+        ratios=table(["", "ratio"], [[t.what, t.figure] for t in targets if t.met is not None]),
+    )
+    return Section("The proxy", text, targets, [Bars("A download of 100 MB: GB/s", bars)])
+
+
+def _target(above: str, below: str, work: str, least: float, ratio: Figure) -> Target:
+    what = f"{work.partition(',')[0]}: {above} / {below}"
+    return Target(what, f"≥ {least}", ratio.text(".2f"), ratio.median >= least)
