@@ -172,7 +172,7 @@ def test_the_command_line_shows_it(tmp_path: Path) -> None:
         if (entry["operation"], entry["path"], entry["transport"]) == ("recvmsg", "kernel", "tcp")
     ]
     assert received["count"] > 2000
-    assert received["bytes"] > 1009 * 4096
+    assert received["bytes"] >= 1009 * 72  # the target receives a command of 72 bytes for each read
     assert received["p50_seconds"] > 0
     functions = {entry["function"] for entry in numbers["functions"]}
     assert {"kernel_recvmsg", "kernel_sendmsg", "sock_release"} <= functions
