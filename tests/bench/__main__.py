@@ -7,6 +7,7 @@ As root, on a machine that does nothing else.
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -38,6 +39,8 @@ def main() -> None:
         parser.error(f"no section {', '.join(sorted(unknown))}: there are {', '.join(_SECTIONS)}")
     if os.geteuid() != 0:
         raise SystemExit("cannot measure tracing: not root; run it as root")
+    # A shell's background job ignores it, and so would the peers, which are ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     machine, rounds = Machine(), _QUICK_ROUNDS if options.quick else _ROUNDS
     measured = [_measured(name, rounds) for name in options.sections or _SECTIONS]
     text = markdown(measured, machine, rounds)

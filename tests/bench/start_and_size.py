@@ -108,7 +108,7 @@ def _sizes() -> tuple[float, float]:
             assert found is not None
             return int(found[1]) * 1024 / 1e6, _bytes_of_maps(process.pid) / 1e6
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             process.communicate(timeout=_TIMEOUT_SECONDS)
 
 
