@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -27,7 +28,7 @@ from tracer.libbpf import last_error, libbpf
 from tracer.programs import enable_run_statistics
 from tracer.session import Session
 
-__all__ = ["PEERS", "Account", "account", "bpftool", "ours", "run_statistics"]
+__all__ = ["PEERS", "Account", "account", "bpftool", "is_here", "ours", "run_statistics"]
 
 _TIMEOUT_SECONDS = 30
 _CALLS = ("sendto", "recvfrom")
@@ -128,6 +129,12 @@ PEERS: dict[str, Callable[[int], contextlib.AbstractContextManager[int | None]]]
     "strace -c -w": strace,
 }
 """By name: a function of a process' id that gives a context in which it is traced."""
+
+
+def is_here(name: str) -> bool:
+    """Whether the peer's program is installed; those without one are."""
+    command = name.partition(" ")[0]
+    return command not in ("bpftrace", "perf", "strace") or shutil.which(command) is not None
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.bench.calls import Calls, Work
-from tests.bench.peers import PEERS, Account, account, run_statistics
+from tests.bench.peers import PEERS, Account, account, is_here, run_statistics
 from tests.bench.report import Bars, Section, Target, table
 from tests.bench.statistic import Figure, in_turns, paired_ratio
 
@@ -42,6 +42,9 @@ Calls per second against untraced, round by round:
 
 {ratios}
 
+The way into the programs is dear by itself: empty ones make a TCP call of one thread {empty:.0f} ns
+slower, those on raw tracepoints {raw:.0f} ns; this tracer makes it {ours:.0f} ns slower in all.
+
 The kernel's own account (`run_time_ns`), in which neither the calls nor the way into a program are:
 the programs' time for each traced call, entry and exit together. What the account itself takes is
 in the row of the empty programs and taken off in the last column. Runs for calls of other
@@ -62,7 +65,7 @@ class Round:
 def measure(rounds: int) -> Section:
     """Each way traces the same process in turn."""
     with Calls() as calls:
-        results = in_turns({name: _way(name, calls) for name in PEERS}, rounds)
+        results = in_turns({name: _way(name, calls) for name in PEERS if is_here(name)}, rounds)
     times = {
         (way, work): Figure(tuple(one.times[work] for one in results[way]))
         for way in results
@@ -78,6 +81,9 @@ def measure(rounds: int) -> Section:
         times=_by_work(times, ",.0f"),
         ratios=_by_work(ratios, ".3f"),
         account=_accounts(results, added),
+        empty=_slower(times, "empty programs"),
+        raw=_slower(times, "empty programs, raw"),
+        ours=_slower(times, "this tracer"),
     )
     return Section(
         "The cost of tracing one call",
@@ -120,6 +126,7 @@ def _added(results: dict[str, list[Round]]) -> dict[str, Figure]:
             )
         )
         for way in ("this tracer", "bpftrace")
+        if way in results
     }
 
 
@@ -131,13 +138,24 @@ def _targets(added: dict[str, Figure], ratios: dict[tuple[str, str], Figure]) ->
         f"{ours.text()} ns",
         ours.median <= 120,
     )
-    part = paired_ratio(ours, added["bpftrace"])
-    yield Target("the same, against bpftrace's", "≤ 0.25", part.text(".2f"), part.median <= 0.25)
+    if "bpftrace" in added:
+        part = paired_ratio(ours, added["bpftrace"])
+        yield Target(
+            "the same, against bpftrace's", "≤ 0.25", part.text(".2f"), part.median <= 0.25
+        )
     for work in (_HEADLINE, "TCP, 1 byte, one thread"):
         ratio = ratios["this tracer", work]
         yield Target(
             f"{work}: traced / untraced", "≥ 0.94", ratio.text(".3f"), ratio.median >= 0.94
         )
+    yield Target(
+        "function layer by fentry / bcc's `funclatency`", "≤ 0.5", "not part of this command", None
+    )
+
+
+def _slower(times: dict[tuple[str, str], Figure], way: str) -> float:
+    work = "TCP, 1 byte, one thread"
+    return times[way, work].less(times["untraced", work]).median
 
 
 def _by_work(figures: dict[tuple[str, str], Figure], form: str) -> str:
@@ -163,6 +181,7 @@ def _bars(times: dict[tuple[str, str], Figure]) -> Bars:
     base = times["untraced", _HEADLINE].median
     bars = [
         (way, times[way, _HEADLINE].median / base, f"{times[way, _HEADLINE].median:,.0f} ns")
-        for way in PEERS
+        for way, work in times
+        if work == _HEADLINE
     ]
     return Bars(f"A call, {_HEADLINE}: nanoseconds", bars)
