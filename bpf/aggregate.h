@@ -61,6 +61,12 @@ static __always_inline u64 errno_slot(s64 ret)
 	return 0;
 }
 
+/* The clocks of two CPUs may differ by a little: never below nothing. */
+static __always_inline u64 duration_ns(u64 start_ns, u64 now_ns)
+{
+	return now_ns > start_ns ? now_ns - start_ns : 0;
+}
+
 static __always_inline void add_call(struct cell *cell, u64 duration_ns, s64 ret, u64 bytes)
 {
 	u64 slot = slot_of(duration_ns);
@@ -71,7 +77,7 @@ static __always_inline void add_call(struct cell *cell, u64 duration_ns, s64 ret
 	FORGET_ORIGIN(slot);
 	if (slot < SLOTS)
 		cell->slots[slot]++;
-	/* A pointer is never an error number; -4095 is the kernel's MAX_ERRNO. */
+	/* The kernel's MAX_ERRNO. */
 	if (ret < 0 && ret >= -4095) {
 		slot = errno_slot(ret);
 		FORGET_ORIGIN(slot);

@@ -17,6 +17,7 @@
 #define SOCK_TYPE_MASK 0xf /* above it: SOCK_NONBLOCK, SOCK_CLOEXEC */
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_UDPLITE 136
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define KNOWN_OPERATIONS 16 /* a power of two */
@@ -32,31 +33,36 @@ struct socket_description {
 #define READ_FIELD(to, base, offset) \
 	bpf_probe_read_kernel(to, sizeof(*(to)), (void *)((u64)(base) + (offset)))
 
-static __always_inline u32 transport_of(u16 family, u16 protocol)
+/* By type as well: a raw socket may have the protocol's number, and is neither. */
+static __always_inline u32 transport_of(u16 family, u16 type, u16 protocol)
 {
-	if (family == AF_INET || family == AF_INET6)
-		return protocol == IPPROTO_TCP	 ? TRANSPORT_TCP
-		       : protocol == IPPROTO_UDP ? TRANSPORT_UDP
-						 : TRANSPORT_OTHER;
-	return family == AF_UNIX ? TRANSPORT_UNIX : TRANSPORT_OTHER;
+	if (family == AF_UNIX)
+		return TRANSPORT_UNIX;
+	if (family != AF_INET && family != AF_INET6)
+		return TRANSPORT_OTHER;
+	if (type == SOCK_STREAM && protocol == IPPROTO_TCP)
+		return TRANSPORT_TCP;
+	if (type == SOCK_DGRAM && (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE))
+		return TRANSPORT_UDP;
+	return TRANSPORT_OTHER;
 }
 
 static __always_inline u32 transport_of_new_socket(u64 family, u64 type, u64 protocol)
 {
-	if (!protocol) {
-		type &= SOCK_TYPE_MASK;
+	type &= SOCK_TYPE_MASK;
+	if (!protocol)
 		protocol = type == SOCK_STREAM ? IPPROTO_TCP : type == SOCK_DGRAM ? IPPROTO_UDP : 0;
-	}
-	return transport_of(family, protocol);
+	return transport_of(family, type, protocol);
 }
 
 static __always_inline void describe_sock(struct socket_description *to, void *sk)
 {
-	u16 family = 0, protocol = 0;
+	u16 family = 0, type = 0, protocol = 0;
 
 	READ_FIELD(&family, sk, SOCK_COMMON_SKC_FAMILY);
+	READ_FIELD(&type, sk, SOCK_SK_TYPE);
 	READ_FIELD(&protocol, sk, SOCK_SK_PROTOCOL);
-	to->transport = transport_of(family, protocol);
+	to->transport = transport_of(family, type, protocol);
 }
 
 static __always_inline void describe_port(struct socket_description *to, void *sk)

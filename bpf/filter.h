@@ -8,44 +8,41 @@
  *   TRACER_TGID    the tracer itself: never traced
  *
  * Maps
- *   followed  tgid / 64 -> bit mask of 64 tgids. An array, since its look-up is inlined by the
- *             JIT; bits are set and cleared by adding and subtracting, the atomic operation that
- *             every kernel has. No two writers meet on one bit: a process is born and dies once.
+ *   followed  tgid / 64 -> a byte for each of 64 tgids. An array, since its look-up is inlined by
+ *             the JIT; bytes, since several threads of a process may end at once, and each store is
+ *             whole and can be made twice.
  *   cgroups   0 -> cgroup
  */
 #pragma once
 
 #ifdef FILTER_PIDS
-BPF_ARRAY(followed, u64, FOLLOWED_WORDS);
+struct followed_row {
+	u8 is_followed[64];
+};
 
-static __always_inline u64 *followed_word(u32 tgid)
+BPF_ARRAY(followed, struct followed_row, FOLLOWED_ROWS);
+
+static __always_inline u8 *followed_byte(u32 tgid)
 {
 	u32 index = tgid >> 6;
+	struct followed_row *row = followed.lookup(&index);
 
-	return followed.lookup(&index);
+	return row ? &row->is_followed[tgid & 63] : 0;
 }
 
 static __always_inline bool is_followed(u32 tgid)
 {
-	u64 *word = followed_word(tgid);
+	u8 *byte = followed_byte(tgid);
 
-	return word && (*word >> (tgid & 63)) & 1;
+	return byte && *byte;
 }
 
-static __always_inline void follow(u32 tgid)
+static __always_inline void set_followed(u32 tgid, u8 value)
 {
-	u64 *word = followed_word(tgid);
+	u8 *byte = followed_byte(tgid);
 
-	if (word && !((*word >> (tgid & 63)) & 1))
-		__sync_fetch_and_add(word, 1ULL << (tgid & 63));
-}
-
-static __always_inline void unfollow(u32 tgid)
-{
-	u64 *word = followed_word(tgid);
-
-	if (word && (*word >> (tgid & 63)) & 1)
-		__sync_fetch_and_add(word, -(1ULL << (tgid & 63)));
+	if (byte)
+		*byte = value;
 }
 #endif
 
@@ -57,8 +54,10 @@ static __always_inline bool is_traced(u64 pid_tgid)
 {
 	u32 tgid = pid_tgid >> 32;
 
+#ifdef TRACER_TGID
 	if (tgid == TRACER_TGID)
 		return false;
+#endif
 #ifdef FILTER_PIDS
 	if (!is_followed(tgid))
 		return false;

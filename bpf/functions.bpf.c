@@ -13,9 +13,10 @@
  * Caveats   The functions nest (kernel_recvmsg calls sock_recvmsg calls tcp_recvmsg), and so may
  *           one function in itself, in a thread or in a soft interrupt on top of it. Each thread
  *           therefore has a stack of frames. A return is matched to the topmost frame of its
- *           function that lies at the same place of the kernel's stack (kprobes; fexit is never
- *           missed, and takes the topmost); the frames above it lost their returns, and are counted
- *           as such.
+ *           function that lies at the same place of the kernel's stack (by fentry, that is not
+ *           known: the topmost one). Frames above a match, or left when the stack is full, are of
+ *           calls whose return was missed: a kretprobe with no room, an fexit whose program was at
+ *           work on that CPU already. They are counted as lost.
  */
 
 #include "histogram.h"
@@ -28,7 +29,8 @@
 #define PATH_USER 0
 #define PATH_KERNEL 1
 #define PATHS 2
-#define FRAMES 8 /* a power of two; deeper calls are counted as lost */
+#define PF_EXITING 4
+#define FRAMES 8 /* a power of two, and more than functions nest */
 /* How far the stack pointer at a return may be from that at the entry: the return address and what
  * a return trampoline pushes. Frames of one function are farther apart. */
 #define STACK_SLACK 64
@@ -44,7 +46,7 @@ struct frame {
 
 struct frames {
 	u32 depth;
-	u32 overflow; /* entered with no frame free, not yet returned */
+	u32 pad;
 	struct frame frame[FRAMES];
 };
 
@@ -150,18 +152,30 @@ static __always_inline bool is_in_socket_call(u64 pid_tgid)
 	return call && call->start_ns && call->operation == OPERATION_NEW;
 }
 
+static __always_inline void abandon_frames(struct frames *frames)
+{
+	u32 i;
+
+#pragma unroll
+	for (i = 0; i < FRAMES; i++)
+		if (i < frames->depth)
+			count_function_abandoned(frames->frame[i].function);
+	frames->depth = 0;
+}
+
 static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 {
 	u32 function = frame->function, depth;
 	struct frames *frames = frames_of_thread(thread_key(pid_tgid));
 	u64 *number;
 
-	if (!frames || frames->depth >= FRAMES) {
-		if (frames)
-			frames->overflow++;
+	if (!frames) {
 		count_event(EVENT_START_MAP_FULL);
 		return;
 	}
+	/* Nothing nests so deep: these are calls whose returns were missed, one after another. */
+	if (frames->depth >= FRAMES)
+		abandon_frames(frames);
 	number = function_entries.lookup(&function);
 	if (number)
 		(*number)++;
@@ -198,11 +212,10 @@ static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 s
 	       stack_pointer - frame->stack_pointer + STACK_SLACK <= 2 * STACK_SLACK;
 }
 
-static __always_inline void return_of_unknown(struct frames *frames, u64 pid_tgid)
+/* It entered before the probes were there; or with no room, and was counted as such then. */
+static __always_inline void function_without_entry(u32 key, u64 pid_tgid)
 {
-	if (frames && frames->overflow)
-		frames->overflow--; /* it was counted as lost when it entered */
-	else if (is_traced(pid_tgid))
+	if (is_armed() && is_traced(pid_tgid) && frames_of_thread(key))
 		count_event(EVENT_RETURN_WITHOUT_ENTRY);
 }
 
@@ -218,17 +231,21 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 		return;
 #endif
 	frames = functions_of_thread.lookup(&key);
-	depth = frames ? frames->depth : 0;
+	if (!frames) {
+		function_without_entry(key, pid_tgid);
+		return;
+	}
+	depth = frames->depth;
 	found = FRAMES;
 #pragma unroll
 	for (i = 0; i < FRAMES; i++) {
-		if (!frames || i >= depth || found < FRAMES)
+		if (i >= depth || found < FRAMES)
 			break;
 		if (is_frame_of(frame_below_top(frames, i), function, stack_pointer))
 			found = i;
 	}
-	if (!frames || found == FRAMES) {
-		return_of_unknown(frames, pid_tgid);
+	if (found == FRAMES) {
+		function_without_entry(key, pid_tgid);
 		return;
 	}
 	finish_function(frame_below_top(frames, found), ret, bytes, now_ns, pid_tgid);
@@ -244,21 +261,28 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 static __always_inline void forget_functions(u32 tid)
 {
 	struct frames *frames = functions_of_thread.lookup(&tid);
-	u32 i;
 
 	if (!frames)
 		return;
-#pragma unroll
-	for (i = 0; i < FRAMES; i++)
-		if (i < frames->depth)
-			count_function_abandoned(frames->frame[i].function);
+	abandon_frames(frames);
 	if (!functions_of_thread.delete(&tid))
 		count_event(EVENT_FUNCTION_THREAD_REMOVED);
 }
 
-/* socketpair(2) is no documented operation; it is marked, so that is_in_socket_call() knows. */
+/* A thread's last files are closed after its end was told, which makes its entry anew. */
+static __always_inline void forget_if_ending(u64 pid_tgid)
+{
+	u32 flags = 0;
 
-int enter_socketpair(void *ctx)
+	READ_FIELD(&flags, bpf_get_current_task(), TASK_STRUCT_FLAGS);
+	if (flags & PF_EXITING)
+		forget_functions(pid_tgid);
+}
+
+/* A call that makes a socket and is not traced itself: marked, so that is_in_socket_call() knows.
+ */
+
+int enter_marked(void *ctx)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct call *call = is_traced(pid_tgid) ? call_of_thread(pid_tgid) : 0;
@@ -271,7 +295,7 @@ int enter_socketpair(void *ctx)
 	return 0;
 }
 
-int exit_socketpair(void *ctx)
+int exit_marked(void *ctx)
 {
 	u32 tid = bpf_get_current_pid_tgid();
 	struct call *call = threads.lookup(&tid);

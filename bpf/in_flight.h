@@ -8,6 +8,7 @@
  *
  * Maps
  *   threads  tid -> struct call
+ *   armed    0 -> 1 once all probes are there: a return without an entry means nothing before
  */
 #pragma once
 
@@ -21,6 +22,14 @@ struct call {
 };
 
 BPF_HASH(threads, u32, struct call, THREADS);
+BPF_ARRAY(armed, u32, 1);
+
+static __always_inline bool is_armed(void)
+{
+	u32 zero = 0, *value = armed.lookup(&zero);
+
+	return value && *value;
+}
 
 /* The thread's entry, made if need be; null if there is no room for it. */
 static __always_inline struct call *call_of_thread(u32 tid)

@@ -124,7 +124,7 @@ static __always_inline struct cell *finish_call(struct call *call, s64 ret, u64 
 	if (!cell)
 		cell = cells.lookup(&index);
 	if (cell)
-		add_call(cell, now_ns - call->start_ns, ret, bytes);
+		add_call(cell, duration_ns(call->start_ns, now_ns), ret, bytes);
 	call->start_ns = 0;
 	return cell;
 }
@@ -157,7 +157,7 @@ static __always_inline void return_without_entry(u64 pid_tgid)
 	struct call none = {};
 	u32 tid = pid_tgid;
 
-	if (!is_traced(pid_tgid))
+	if (!is_armed() || !is_traced(pid_tgid))
 		return;
 	if (threads.insert(&tid, &none))
 		return; /* no room: it was counted as such when it entered */

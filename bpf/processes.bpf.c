@@ -19,7 +19,7 @@ int on_fork(void *ctx)
 {
 	/* For a new thread this is its tid, which does no harm: on_thread_end() ends it. */
 	if (is_followed(bpf_get_current_pid_tgid() >> 32))
-		follow(FIELD(ctx, FORK_CHILD_PID));
+		set_followed(FIELD(ctx, FORK_CHILD_PID), 1);
 	return 0;
 }
 #endif
@@ -41,7 +41,7 @@ int on_exec(void *ctx)
 		return 0;
 	forget(old_tid);
 #ifdef FILTER_PIDS
-	unfollow(old_tid);
+	set_followed(old_tid, 0);
 #endif
 	return 0;
 }
@@ -58,11 +58,11 @@ int on_thread_end(void *ctx)
 		int live = 0;
 
 		if (tid != tgid)
-			unfollow(tid);
+			set_followed(tid, 0);
 		READ_FIELD(&signal, bpf_get_current_task(), TASK_STRUCT_SIGNAL);
 		READ_FIELD(&live, signal, SIGNAL_STRUCT_LIVE);
 		if (!live)
-			unfollow(tgid);
+			set_followed(tgid, 0);
 	}
 #endif
 	return 0;

@@ -4,6 +4,7 @@ A thread that was inside a call when tracing began shows up when it returns, as 
 an entry. Whether that call was on a socket can no longer be told then; it can be beforehand.
 """
 
+import contextlib
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +24,17 @@ def threads_blocked_elsewhere(pids: tuple[int, ...] = ()) -> Iterator[int]:
     numbers = _ANY_FILE.get(platform.machine(), frozenset())
     processes = (Path(f"/proc/{pid}") for pid in pids) if pids else Path("/proc").glob("[1-9]*")
     for process in processes:
-        for task in process.glob("task/*"):
-            try:
+        for task in _tasks(process):
+            with contextlib.suppress(OSError):  # it ended meanwhile
                 if _is_blocked_elsewhere(task, numbers):
                     yield int(task.name)
-            except OSError:
-                continue  # it ended meanwhile
+
+
+def _tasks(process: Path) -> list[Path]:
+    try:
+        return list((process / "task").iterdir())
+    except OSError:
+        return []
 
 
 def _is_blocked_elsewhere(task: Path, numbers: frozenset[int]) -> bool:

@@ -14,10 +14,11 @@ from tracer.libbpf import libbpf
 __all__ = ["KernelTypes"]
 
 _KIND_STRUCT, _KIND_UNION, _KIND_FUNC = 4, 5, 12
+_KINDS_OF_NAMES = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 
 
 class _Type(ctypes.Structure):
-    """The head of every BTF type: struct btf_type. A function has its prototype's id as `size`."""
+    """The head of every BTF type: struct btf_type. A reference has a type's id as `size`."""
 
     _fields_ = (
         ("name_offset", ctypes.c_uint32),
@@ -34,6 +35,12 @@ class _Member(ctypes.Structure):
         ("type", ctypes.c_uint32),
         ("offset", ctypes.c_uint32),
     )
+
+
+class _Parameter(ctypes.Structure):
+    """One argument of a function's prototype: struct btf_param."""
+
+    _fields_ = (("name_offset", ctypes.c_uint32), ("type", ctypes.c_uint32))
 
 
 class KernelTypes:
@@ -72,13 +79,29 @@ class KernelTypes:
             )
         return bits // 8
 
-    def argument_count(self, function: str) -> int | None:
-        """How many arguments a function of the kernel itself takes; None if it has no such one."""
+    def argument_slots(self, function: str) -> int | None:
+        """How many words of 8 bytes the arguments of a function of the kernel itself take.
+
+        A struct passed by value takes as many as it fills, anything else one. None if the kernel
+        has no such function.
+        """
         type_id = libbpf().btf__find_by_name_kind(self._btf, function.encode(), _KIND_FUNC)
         if type_id <= 0:
             return None
-        prototype = _Type.from_address(libbpf().btf__type_by_id(self._btf, type_id)).size
-        return self._info(prototype) & 0xFFFF
+        prototype = self._type(type_id).size
+        address = libbpf().btf__type_by_id(self._btf, prototype) + ctypes.sizeof(_Type)
+        parameters = (_Parameter * (self._info(prototype) & 0xFFFF)).from_address(address)
+        return sum(self._slots_of(parameter.type) for parameter in parameters)
+
+    def _slots_of(self, type_id: int) -> int:
+        while self._kind(type_id) in _KINDS_OF_NAMES:
+            type_id = self._type(type_id).size
+        if self._kind(type_id) in (_KIND_STRUCT, _KIND_UNION):
+            return (int(self._type(type_id).size) + 7) // 8
+        return 1
+
+    def _type(self, type_id: int) -> _Type:
+        return _Type.from_address(libbpf().btf__type_by_id(self._btf, type_id))
 
     def _search(self, type_id: int, field: str) -> int | None:
         for member in self._members(type_id):
@@ -94,7 +117,7 @@ class KernelTypes:
         return None
 
     def _info(self, type_id: int) -> int:
-        return int(_Type.from_address(libbpf().btf__type_by_id(self._btf, type_id)).info)
+        return int(self._type(type_id).info)
 
     def _kind(self, type_id: int) -> int:
         return (self._info(type_id) >> 24) & 0x1F

@@ -31,8 +31,14 @@ def has_capability(number: int) -> bool:
 def tracefs_directory() -> Path:
     """Where tracefs is mounted; raises UnsupportedError, with the mend, if it is not."""
     for path in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
-        if (path / "events/syscalls").is_dir():
-            return path
+        try:
+            if (path / "events/syscalls").is_dir():
+                return path
+        except PermissionError as error:
+            raise PermissionRefused(
+                f'cannot read tracefs in "{path}": Permission denied (EACCES); needs '
+                "CAP_DAC_READ_SEARCH beside CAP_BPF and CAP_PERFMON, or run as root"
+            ) from error
     raise UnsupportedError(
         'cannot find tracefs in "/sys/kernel/tracing": not mounted; '
         "mount -t tracefs tracefs /sys/kernel/tracing"

@@ -1,5 +1,6 @@
 """The cgroup2 hierarchy: where it is mounted, and the path of a cgroup of which the id is known."""
 
+import contextlib
 import functools
 import os
 from pathlib import Path
@@ -40,17 +41,18 @@ def cgroup_path(number: int) -> str:
 
     A cgroup that is gone has only its number left.
     """
-    found = _known(number)
-    return found if found is not None else str(number)
+    if number not in _paths:
+        _walk()
+    # It was there when it was counted; one that is gone by now need not be looked for again.
+    return _paths.setdefault(number, str(number))
 
 
 _paths: dict[int, str] = {}
 
 
-def _known(number: int) -> str | None:
-    if number not in _paths:
-        root = _mount_point()
-        for directory, _, _ in os.walk(root):
+def _walk() -> None:
+    root = _mount_point()
+    for directory, _, _ in os.walk(root):
+        with contextlib.suppress(OSError):  # removed meanwhile
             path = "/" + str(Path(directory).relative_to(root)).lstrip(".")
             _paths[Path(directory).stat().st_ino] = path
-    return _paths.get(number)

@@ -62,7 +62,7 @@ def function_layer(config: Config, mechanism: str, types: KernelTypes) -> Functi
     """The layer by this mechanism; an empty one for "tracepoint"."""
     if mechanism not in _KINDS:
         return FunctionLayer()
-    counts = {f.name: types.argument_count(f.name) for f in FUNCTIONS if _wanted(f, config)}
+    counts = {f.name: types.argument_slots(f.name) for f in FUNCTIONS if _wanted(f, config)}
     functions = tuple(f for f in FUNCTIONS if counts.get(f.name) is not None)
     returned, entered = _KINDS[mechanism]
     texts = []
@@ -90,7 +90,7 @@ class _Source:
     """Where a program of this kind finds what the body needs, as C expressions."""
 
     kind: str
-    argument_count: int
+    argument_slots: int
 
     @property
     def is_kprobe(self) -> bool:
@@ -102,7 +102,7 @@ class _Source:
     @property
     def returned(self) -> str:
         # Behind the arguments; all these functions return int, whose upper half is anything.
-        place = "PT_REGS_RC(ctx)" if self.is_kprobe else f"ctx[{self.argument_count}]"
+        place = "PT_REGS_RC(ctx)" if self.is_kprobe else f"ctx[{self.argument_slots}]"
         return f"(s32){place}"
 
     @property
@@ -161,6 +161,7 @@ def _return_text(number: int, function: Function, source: _Source) -> str:
             "",
             *(["\tif (" + _skip(function)[4:] + ")", "\t\treturn 0;"] if _skip(function) else []),
             f"\texit_function({number}, ret, {moved}, {source.stack_pointer}, pid_tgid);",
+            *(["\tforget_if_ending(pid_tgid);"] if function.argument is Argument.FILE else []),
             "\treturn 0;",
             "}",
         ]

@@ -20,8 +20,9 @@ __all__ = ["Loaded", "load", "loader_interpreter"]
 
 _TIMEOUT_SECONDS = 180  # a compilation takes a second, under emulation a minute
 _DESCRIPTORS_AT_ONCE = 253  # the kernel's SCM_MAX_FD
+# The first entry would be the current directory, where anyone may have put a module.
 _START = (
-    "import sys; sys.path.insert(0, sys.argv[2]); "
+    "import sys; sys.path[0] = sys.argv[2]; "
     "from tracer import loader; loader.main(int(sys.argv[1]))"
 )
 _SYSTEM_PYTHON = "/usr/bin/python3"
@@ -53,10 +54,11 @@ class Loaded:
         self.descriptors = []
 
 
-def load(config: Config, mechanism: str) -> Loaded:
+def load(config: Config, mechanism: str, inherited: tuple[int, ...] = ()) -> Loaded:
     """Have the program for `config` compiled, loaded and attached; raises TracerError.
 
-    `mechanism` is the function layer's, "tracepoint" for none.
+    `mechanism` is the function layer's, "tracepoint" for none. `inherited` are descriptors that the
+    loader shall hold, too, while it lives.
     """
     request = {
         "config": config.to_json(),
@@ -66,7 +68,7 @@ def load(config: Config, mechanism: str) -> Loaded:
     }
     # The log is a file, not a pipe: a compiler with much to say must not wait for a reader.
     with tempfile.TemporaryFile() as log:
-        ours, child = _start_loader(log)
+        ours, child = _start_loader(log, inherited)
         with ours:
             try:
                 ours.send(json.dumps(request).encode())
@@ -85,7 +87,9 @@ def load(config: Config, mechanism: str) -> Loaded:
     return _assemble(description, descriptors)
 
 
-def _start_loader(log: IO[bytes]) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+def _start_loader(
+    log: IO[bytes], inherited: tuple[int, ...]
+) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         child = subprocess.Popen(
@@ -96,7 +100,7 @@ def _start_loader(log: IO[bytes]) -> tuple[socket.socket, "subprocess.Popen[byte
                 str(theirs.fileno()),
                 str(Path(__file__).parent.parent),
             ],
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), *inherited],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -116,13 +120,18 @@ def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """The description, and the descriptors it announces."""
     description = json.loads(ours.recv(1 << 20))
     descriptors: list[int] = []
-    while len(descriptors) < description.get("descriptors", 0):
-        message, more, _, _ = socket.recv_fds(ours, 1, _DESCRIPTORS_AT_ONCE)
-        if not message:
-            raise ConnectionError("it ended before it had handed over everything")
-        for descriptor in more:
-            os.set_inheritable(descriptor, False)
-        descriptors += more
+    try:
+        while len(descriptors) < description.get("descriptors", 0):
+            message, more, _, _ = socket.recv_fds(ours, 1, _DESCRIPTORS_AT_ONCE)
+            descriptors += more
+            if not message or not more:
+                raise ConnectionError("it ended before it had handed over all")  # noqa: TRY301
+    except BaseException:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
     return description, descriptors
 
 

@@ -21,8 +21,11 @@ _PER_CPU_TYPES = (5, 6)  # BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY
 @functools.cache
 def possible_cpus() -> int:
     """How many CPUs the kernel could ever have; the length of a per-CPU value."""
-    last = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")[-1]
-    return int(last.split("-")[-1]) + 1
+    total = 0
+    for part in Path("/sys/devices/system/cpu/possible").read_text().strip().split(","):
+        first, _, last = part.partition("-")
+        total += int(last or first) - int(first) + 1
+    return total
 
 
 def sum_of_cpus(values: memoryview, size: int) -> memoryview:

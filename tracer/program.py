@@ -43,6 +43,7 @@ EVENTS = (
 _FIELDS = (
     ("task_struct", "files"),
     ("task_struct", "signal"),
+    ("task_struct", "flags"),
     ("signal_struct", "live"),
     ("files_struct", "fdt"),
     ("fdtable", "fd"),
@@ -55,6 +56,7 @@ _FIELDS = (
     ("socket", "file"),
     ("socket", "ops"),
     ("sock", "sk_protocol"),
+    ("sock", "sk_type"),
     ("sock", "sk_socket"),
     ("sock_common", "skc_family"),
     ("sock_common", "skc_num"),
@@ -144,6 +146,7 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
         "returns",
         "events",
         "threads",
+        "armed",
         *(layer.MAPS if layer.functions else ()),
         *(["labelled_cells"] * (config.label is not None)),
         *(["followed"] * bool(config.filter.pids)),
@@ -157,8 +160,8 @@ def _attachments(
     """Processes first, then returns, then entries: what entered is then always seen returning."""
     names = [call.name for call in calls]
     exits = [f"exit_{call.bytes.value}" for call in calls]
-    if layer.functions:
-        names, exits = [*names, "socketpair"], [*exits, "exit_socketpair"]
+    # Not counted, but to be told from calls of the kernel's own (bpf/functions.bpf.c).
+    marked = {"socket", "socketpair"} - set(names) if layer.functions else set()
     return (
         *([_tracepoint("on_fork", "sched:sched_process_fork")] * config.filter.follow_forks),
         _tracepoint("on_exec", "sched:sched_process_exec"),
@@ -167,6 +170,8 @@ def _attachments(
             _tracepoint(function, f"syscalls:sys_exit_{name}", name)
             for function, name in zip(exits, names, strict=True)
         ),
+        *(_tracepoint("exit_marked", f"syscalls:sys_exit_{name}", name) for name in marked),
+        *(_tracepoint("enter_marked", f"syscalls:sys_enter_{name}", name) for name in marked),
         *(_tracepoint(f"enter_{name}", f"syscalls:sys_enter_{name}", name) for name in names),
         *(
             Attachment(kind, layer.program_name(kind, function), function.name, function.name)
@@ -205,14 +210,13 @@ def _macros(config: Config, tracefs: Path, types: KernelTypes) -> dict[str, obje
         "SLOT_OVERFLOW": histogram.OVERFLOW,
         "SLOT_MIN_EXPONENT": f"({histogram.MIN_EXPONENT})",
         "THREADS": config.threads,
-        "TRACER_TGID": config.tracer_pid,
         "FORK_CHILD_PID": _field_offset(tracefs, "sched_process_fork", "child_pid"),
         "EXEC_PID": _field_offset(tracefs, "sched_process_exec", "pid"),
         "EXEC_OLD_PID": _field_offset(tracefs, "sched_process_exec", "old_pid"),
     }
     for struct, field in _FIELDS:
         macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
-    if types.argument_count("bpf_get_current_task_btf") is not None:  # 5.11
+    if types.argument_slots("bpf_get_current_task_btf") is not None:  # 5.11
         macros["HAVE_TASK_BTF"] = 1
     for number, operation in enumerate(OPERATIONS):
         macros[f"OPERATION_{operation.name.upper()}"] = number
@@ -224,9 +228,11 @@ def _filter_macros(config: Config) -> dict[str, object]:
     macros: dict[str, object] = {}
     if chosen.pids:
         pid_max = int(Path("/proc/sys/kernel/pid_max").read_text())
-        macros |= {"FILTER_PIDS": 1, "FOLLOWED_WORDS": pid_max // 64 + 1}
+        macros |= {"FILTER_PIDS": 1, "FOLLOWED_ROWS": pid_max // 64 + 1}
     if chosen.follow_forks:
         macros["FOLLOW_FORKS"] = 1
+    if config.tracer_pid:
+        macros["TRACER_TGID"] = config.tracer_pid
     if chosen.comms:
         tests = " || ".join(_comm_test(comm) for comm in chosen.comms)
         macros |= {"FILTER_COMMS": 1, "COMM_MATCHES(first, last)": tests}

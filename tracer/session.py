@@ -11,6 +11,7 @@ import contextlib
 import os
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ from tracer.blocked import threads_blocked_elsewhere
 from tracer.capabilities import in_initial_pid_namespace, require_basics
 from tracer.cgroups import cgroup_directory
 from tracer.config import Config
-from tracer.errors import CallError, TracerError, UnsupportedError
+from tracer.errors import CallError, PermissionRefused, TracerError, UnsupportedError
 from tracer.hand_over import Loaded, load
 from tracer.kprobe_events import remove_leftovers, start_guardian
 from tracer.mechanisms import prove
@@ -68,18 +69,25 @@ class Session:
         if self.config.filter.cgroup is not None:
             cgroup_directory(self.config.filter.cgroup)
         mechanism = _choose(self.config.mechanism)
-        if mechanism == "kprobe":
-            remove_leftovers()
-            self._guardian = start_guardian()
-        self._loaded = load(self.config, mechanism)
-        if self.config.measure_cost:
-            self._statistics = enable_run_statistics()
         try:
-            self._set_filter()
+            self._start(mechanism)
         except BaseException:
             self.stop()
             raise
+
+    def _start(self, mechanism: str) -> None:
+        inherited: tuple[int, ...] = ()
+        if mechanism == "kprobe":
+            remove_leftovers()
+            self._guardian = start_guardian()
+            # So that the guardian waits for the loader as well, should we be killed meanwhile.
+            inherited = (_input_of(self._guardian),)
+        self._loaded = load(_without_own_pid_in_namespace(self.config), mechanism, inherited)
+        if self.config.measure_cost:
+            self._statistics = _enable_statistics()
+        self._set_filter()
         self._mark_threads_blocked_elsewhere()
+        self._loaded.maps["armed"].update(bytes(4), struct.pack("=I", 1))
 
     def stop(self) -> None:
         """Remove every probe. Safe to call twice."""
@@ -110,11 +118,11 @@ class Session:
 
     def _set_filter(self) -> None:
         maps, chosen = self._running().maps, self.config.filter
-        masks: dict[int, int] = {}
+        rows: dict[int, bytearray] = {}
         for pid in chosen.pids:
-            masks[pid // 64] = masks.get(pid // 64, 0) | 1 << pid % 64
-        for word, mask in masks.items():
-            maps["followed"].update(struct.pack("=I", word), struct.pack("=Q", mask))
+            rows.setdefault(pid // 64, bytearray(64))[pid % 64] = 1
+        for index, row in rows.items():
+            maps["followed"].update(struct.pack("=I", index), bytes(row))
         if chosen.cgroup is not None:
             directory = os.open(cgroup_directory(chosen.cgroup), os.O_RDONLY)
             try:
@@ -126,6 +134,26 @@ class Session:
         threads = self._running().maps["threads"]
         for tid in threads_blocked_elsewhere(self.config.filter.pids):
             self._threads_added += threads.insert(struct.pack("=I", tid), _IDLE_CALL)
+
+
+def _input_of(guardian: "subprocess.Popen[bytes]") -> int:
+    assert guardian.stdin is not None
+    return guardian.stdin.fileno()
+
+
+def _without_own_pid_in_namespace(config: Config) -> Config:
+    """Inside a PID namespace our number is another process's for the kernel side."""
+    return config if in_initial_pid_namespace() else replace(config, tracer_pid=0)
+
+
+def _enable_statistics() -> int:
+    try:
+        return enable_run_statistics()
+    except PermissionError as error:
+        raise PermissionRefused(
+            "cannot measure the programs' cost: the kernel refuses (EPERM); needs CAP_SYS_ADMIN: "
+            "run as root"
+        ) from error
 
 
 def _choose(mechanism: str) -> str:
@@ -147,5 +175,20 @@ def _require_processes(pids: tuple[int, ...]) -> None:
             "numbers; run on the host (docker: --pid=host), or choose with --comm or --cgroup"
         )
     for pid in pids:
-        if not Path(f"/proc/{pid}").is_dir():
+        process = _process_of(pid)
+        if process is None:
             raise CallError(f'cannot trace the process "{pid}": no such process; ps -e lists them')
+        if process != pid:
+            raise CallError(
+                f'cannot trace the process "{pid}": it is a thread of process {process}; '
+                f"use --pid {process}"
+            )
+
+
+def _process_of(pid: int) -> int | None:
+    """The thread group of this number; None if there is no such process or thread."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("Tgid:"):
+                return int(line.split()[1])
+    return None

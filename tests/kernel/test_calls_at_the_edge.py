@@ -365,3 +365,13 @@ def test_the_name_of_a_unix_socket_is_no_socket(session: Session, tmp_path: Path
             for _ in range(N):
                 os.close(os.open(tmp_path / "name", os.O_PATH))
     assert counts.all_calls() == {}
+
+
+def test_raw_sockets_are_other_whatever_their_protocol(session: Session) -> None:
+    """And they teach the kernel side nothing: the next raw socket is no TCP socket either."""
+    with counted(session) as counts:
+        for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP):
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) as sock:
+                sock.getsockname()
+    assert counts.calls("new", "other") == counts.calls("close", "other") == 3
+    assert counts.calls("getsockname", "other") == counts.calls("getsockname")

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,21 @@ def test_no_such_process() -> None:
         f'cannot trace the process "{gone.pid}": no such process; ps -e lists them'
     )
     assert caught.value.exit_status == 2
+
+
+def test_a_thread_is_no_process() -> None:
+    ready = threading.Event()
+    thread = threading.Thread(target=ready.wait)
+    thread.start()
+    try:
+        with (
+            pytest.raises(CallError, match=f"it is a thread of process {os.getpid()}"),
+            Session(Config(filter=Filter(pids=(thread.native_id or 0,)))),
+        ):
+            pass
+    finally:
+        ready.set()
+        thread.join()
 
 
 def test_names_of_threads() -> None:

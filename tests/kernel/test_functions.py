@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 import lunatik_socket
-from tests.kernel.children import wait_until
+from tests.kernel.children import Child, wait_until
 from tests.kernel.test_exact import PAIRS, N, listener, tcp_pair, transports
 from tracer.operations import FUNCTIONS
 from tracer.session import Session
@@ -167,3 +167,34 @@ def _blocked(session: Session) -> tuple[int, int, int]:
     [function] = [p.in_progress for p in snapshot.probes if p.name == "tcp_recvmsg"]
     progress = snapshot.in_progress()
     return progress["accept", "user"], progress["recv", "user"], function
+
+
+def test_errors_of_a_function_with_a_struct_among_its_arguments(layer: Session) -> None:
+    """Its return value stands behind the struct, which takes two places."""
+    if "sock_setsockopt" in layer.failures:
+        pytest.skip(f"sock_setsockopt: {layer.failures['sock_setsockopt']}")
+    sock = socket.socket()
+    with moved(layer) as moves:
+        for _ in range(N):
+            with pytest.raises(OSError, match="Protocol not available"):
+                sock.setsockopt(socket.SOL_SOCKET, 9999, 1)
+    sock.close()
+    if moves.count("sock_setsockopt"):  # a kernel may have put it into its caller
+        assert moves.count("sock_setsockopt") == N
+        assert moves.errors("sock_setsockopt") == {"ENOPROTOOPT": N}
+
+
+_keep: list[object] = []
+
+
+def test_sockets_left_open_leave_no_entry(layer: Session) -> None:
+    """They are closed after the thread's end was told; that must not bring its entry back."""
+
+    def used() -> int:
+        [entries] = [m.entries for m in layer.snapshot().maps if m.name == "functions_of_thread"]
+        return entries
+
+    before = used()
+    for _ in range(N):
+        assert Child(lambda: _keep.extend(udp_pair())).wait() == 0
+    wait_until(lambda: used() <= before, "the ended processes' entries to go")

@@ -136,9 +136,10 @@ def _assert_operations(ours: Snapshot, theirs: Bpftrace) -> None:
         if total.count:
             assert total.sum_ns > 0
             assert sum(total.slots) == total.count
-    # One connection of the admin queue and one for each of the I/O queues, both ends.
+    # One connection of the admin queue and one for each of the I/O queues. From 6.7 on or so the
+    # host gives its sockets files, and lets go of them by these: only the listener is released.
     assert ours.total("connect", "kernel").count >= 2
-    assert ours.total("close", "kernel").count >= 2
+    assert ours.total("close", "kernel").count >= 1
     # The target takes its connections until there are none: the last time it is told EAGAIN.
     assert ours.total("accept", "kernel").errors.get("EAGAIN", 0) >= 1
 
