@@ -12,7 +12,7 @@ import pytest
 
 import lunatik_socket
 from tests.kernel.children import Child, wait_until
-from tests.kernel.test_exact import PAIRS, N, listener, tcp_pair, transports
+from tests.kernel.test_exact import PAIRS, N, listener, tcp_pair, transports, udp_pair
 from tracer.operations import FUNCTIONS
 from tracer.session import Session
 from tracer.snapshot import Snapshot, difference
