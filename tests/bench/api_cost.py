@@ -97,7 +97,7 @@ def _targets(ratios: dict[tuple[str, str], Figure]) -> Iterator[Target]:
     for (pair, work), ratio in ratios.items():
         least = wanted[pair]
         yield Target(
-            f"{pair}, {_NAMES[work]}", f"≥ {least}", ratio.text(".2f"), ratio.median >= least
+            f"{pair}, {_NAMES[work]}", f"≥ {least}", ratio.text(".3f"), ratio.median >= least
         )
 
 

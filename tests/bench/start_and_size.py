@@ -34,9 +34,9 @@ on a socket has been counted. The exporter's memory is what is resident after {s
 maps' what the kernel says of those that its descriptors hold, on {cpus} CPUs.
 
 One call while the process goes round so many sockets (1 byte, TCP, one thread). The call's own cost
-grows, since the sockets no longer fit into the CPU's caches; what tracing adds should not. By the
-kernel's account the programs get slower as well: they come first, and so wait for the memory that
-the call would have waited for.
+grows, since the sockets no longer fit into the CPU's caches, and the programs read some of the same
+memory, first. Sizes are in turns, but all untraced rounds come before the traced ones here, so that
+*added* bears what the machine did meanwhile; the kernel's account does not.
 
 {sockets}
 """
