@@ -7,8 +7,7 @@
  *
  * Maps
  *   cells    operation * TRANSPORTS + transport -> struct cell
- *   entries  probe -> calls that entered
- *   returns  probe -> struct returns
+ *   probes   probe -> struct traffic
  *   events   enum event -> number
  */
 #pragma once
@@ -21,15 +20,18 @@ struct cell {
 	u64 slots[SLOTS];	 /* see slot_of() */
 };
 
-/* Entries = returns + abandoned + calls in progress. Two maps, to be read in order. */
-struct returns {
+/*
+ * entered = returned + abandoned + calls in progress. Who reads has to read twice, and take what
+ * entered from the second time: CPUs are read one after another.
+ */
+struct traffic {
+	u64 entered;
 	u64 returned;
 	u64 abandoned; /* entered, and known never to be seen returning */
 };
 
 BPF_PERCPU_ARRAY(cells, struct cell, CELLS);
-BPF_PERCPU_ARRAY(entries, u64, PROBES);
-BPF_PERCPU_ARRAY(returns, struct returns, PROBES);
+BPF_PERCPU_ARRAY(probes, struct traffic, PROBES);
 BPF_PERCPU_ARRAY(events, u64, EVENTS);
 
 /*

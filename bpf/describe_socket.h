@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include "current.h"
+
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
@@ -28,10 +30,6 @@ struct socket_description {
 	u32 transport;
 	u32 port; /* the lower of both ends': the service's, not the client's passing one */
 };
-
-/* *to = the field of that offset in the struct at `base`; zero if it cannot be read */
-#define READ_FIELD(to, base, offset) \
-	bpf_probe_read_kernel(to, sizeof(*(to)), (void *)((u64)(base) + (offset)))
 
 /* By type as well: a raw socket may have the protocol's number, and is neither. */
 static __always_inline u32 transport_of(u16 family, u16 type, u16 protocol)
@@ -93,23 +91,6 @@ struct known {
 
 BPF_ARRAY(known_pointers, struct known, 1);
 
-/* The fields of struct socket from `file` to `ops`, which lie side by side; see the assertion. */
-struct socket_window {
-	u64 file;
-	u64 sk;
-	u64 ops;
-};
-
-_Static_assert(SOCKET_SK == SOCKET_FILE + 8 && SOCKET_OPS == SOCKET_FILE + 16, "struct socket");
-
-struct fdtable_window {
-	u32 max_fds;
-	u32 pad;
-	u64 fd;
-};
-
-_Static_assert(FDTABLE_FD == FDTABLE_MAX_FDS + 8, "struct fdtable");
-
 /* Slots are found by address: kernel objects of this kind are far apart, and a clash only costs. */
 static __always_inline u32 operations_slot(u64 operations)
 {
@@ -118,62 +99,56 @@ static __always_inline u32 operations_slot(u64 operations)
 
 /* By asking the sock itself; remembers what is true of all sockets with these operations. */
 static __always_inline void learn_transport(struct socket_description *to, struct known *known,
-					    struct socket_window *socket)
+					    u64 operations, void *sk)
 {
-	u32 slot = operations_slot(socket->ops);
-
-	describe_sock(to, (void *)socket->sk);
-	if (to->transport == TRANSPORT_OTHER || !known)
-		return;
+	describe_sock(to, sk);
 	/* One word, one store: no CPU ever sees these operations with another's transport. */
-	known->operations[slot] = socket->ops | to->transport;
+	if (to->transport != TRANSPORT_OTHER)
+		known->operations[operations_slot(operations)] = operations | to->transport;
 }
 
-static __always_inline void *file_of_descriptor(u32 descriptor)
+static __always_inline void *file_of_descriptor(void *task, u32 descriptor)
 {
-	struct fdtable_window table = {};
-	void *files = 0, *fdt = 0, *file = 0;
+	void *files = 0, *fdt = 0, *fd = 0, *file = 0;
+	u32 max_fds = 0;
 
-#ifdef HAVE_TASK_BTF
-	/* Typed pointers: the kernel turns these reads into plain loads. */
-	files = *(void **)((char *)bpf_get_current_task_btf() + TASK_STRUCT_FILES);
+	READ_TASK_FIELD(&files, task, TASK_STRUCT_FILES);
 	if (!files)
 		return 0;
-	fdt = *(void **)(files + FILES_STRUCT_FDT);
+	/* A typed pointer's field is a typed pointer, or a plain one behind two stars. */
+	READ_TASK_FIELD(&fdt, files, FILES_STRUCT_FDT);
 	if (!fdt)
 		return 0;
-	table.max_fds = *(u32 *)(fdt + FDTABLE_MAX_FDS);
-	table.fd = *(u64 *)(fdt + FDTABLE_FD);
-#else
-	READ_FIELD(&files, bpf_get_current_task(), TASK_STRUCT_FILES);
-	READ_FIELD(&fdt, files, FILES_STRUCT_FDT);
-	READ_FIELD(&table, fdt, FDTABLE_MAX_FDS);
-#endif
-	if (descriptor < table.max_fds)
-		READ_FIELD(&file, table.fd, (u64)descriptor * sizeof(file));
+	READ_TASK_FIELD(&max_fds, fdt, FDTABLE_MAX_FDS);
+	READ_TASK_FIELD(&fd, fdt, FDTABLE_FD);
+	if (descriptor < max_fds)
+		READ_FIELD(&file, fd, (u64)descriptor * sizeof(file));
 	return file;
 }
 
 /* Whether the file is a socket's, by its inode and by the socket that points back at it. */
-static __always_inline bool is_socket_file(void *file, struct socket_window *socket)
+static __always_inline bool is_socket_file(void *file, void *socket)
 {
-	void *inode = 0;
+	void *inode = 0, *file_of_socket = 0;
 	u16 mode = 0;
 
 	READ_FIELD(&inode, file, FILE_F_INODE);
 	READ_FIELD(&mode, inode, INODE_I_MODE);
 	/* An O_PATH descriptor of a Unix socket's name in a file system has this mode too. */
-	return (mode & S_IFMT) == S_IFSOCK && socket->file == (u64)file;
+	if ((mode & S_IFMT) != S_IFSOCK)
+		return false;
+	READ_FIELD(&file_of_socket, socket, SOCKET_FILE);
+	return file_of_socket == file;
 }
 
 /* false if the descriptor is not that of a socket, or of nothing at all */
-static __always_inline bool describe_descriptor(struct socket_description *to, u32 descriptor)
+static __always_inline bool describe_descriptor(struct socket_description *to, void *task,
+						u32 descriptor)
 {
-	void *file = file_of_descriptor(descriptor), *private = 0;
-	struct socket_window socket = {};
+	void *file = file_of_descriptor(task, descriptor), *socket = 0, *sk = 0;
 	struct known *known;
-	u64 operations = 0;
-	u32 zero = 0, slot;
+	u64 operations = 0, remembered;
+	u32 zero = 0;
 
 	if (!file)
 		return false;
@@ -183,19 +158,23 @@ static __always_inline bool describe_descriptor(struct socket_description *to, u
 	READ_FIELD(&operations, file, FILE_F_OP);
 	if (known->socket_file_operations && operations != known->socket_file_operations)
 		return false;
-	READ_FIELD(&private, file, FILE_PRIVATE_DATA);
-	READ_FIELD(&socket, private, SOCKET_FILE);
+	READ_FIELD(&socket, file, FILE_PRIVATE_DATA);
 	if (!known->socket_file_operations) {
-		if (!is_socket_file(file, &socket))
+		if (!is_socket_file(file, socket))
 			return false;
 		known->socket_file_operations = operations;
 	}
-	slot = operations_slot(socket.ops);
-	operations = known->operations[slot];
-	if (operations && (operations & ~TRANSPORT_BITS) == socket.ops)
-		to->transport = operations & TRANSPORT_BITS;
-	else
-		learn_transport(to, known, &socket);
-	describe_port(to, (void *)socket.sk);
+	READ_FIELD(&operations, socket, SOCKET_OPS);
+	remembered = known->operations[operations_slot(operations)];
+	if (remembered && (remembered & ~TRANSPORT_BITS) == operations) {
+		to->transport = remembered & TRANSPORT_BITS;
+	} else {
+		READ_FIELD(&sk, socket, SOCKET_SK);
+		learn_transport(to, known, operations, sk);
+	}
+#ifdef LABEL_PORT
+	READ_FIELD(&sk, socket, SOCKET_SK);
+	describe_port(to, sk);
+#endif
 	return true;
 }

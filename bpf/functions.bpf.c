@@ -7,8 +7,7 @@
  *           that differ are made by tracer/program.py.
  * Maps      functions_of_thread  tid -> struct frames
  *           function_cells       (function * PATHS + path) * TRANSPORTS + transport -> struct cell
- *           function_entries     function -> calls that entered
- *           function_returns     function -> struct returns
+ *           function_probes      function -> struct traffic
  * Overhead  docs/benchmarks.md
  * Caveats   The functions nest (kernel_recvmsg calls sock_recvmsg calls tcp_recvmsg), and so may
  *           one function in itself, in a thread or in a soft interrupt on top of it. Each thread
@@ -22,6 +21,7 @@
 #include "histogram.h"
 #include "aggregate.h"
 #include "filter.h"
+#include "current.h"
 #include "describe_socket.h"
 #include "in_flight.h"
 #include "label.h"
@@ -53,8 +53,7 @@ struct frames {
 BPF_HASH(functions_of_thread, u32, struct frames, THREADS);
 BPF_ARRAY(no_frames, struct frames, 1); /* too large for the stack */
 BPF_PERCPU_ARRAY(function_cells, struct cell, FUNCTIONS *PATHS *TRANSPORTS);
-BPF_PERCPU_ARRAY(function_entries, u64, FUNCTIONS);
-BPF_PERCPU_ARRAY(function_returns, struct returns, FUNCTIONS);
+BPF_PERCPU_ARRAY(function_probes, struct traffic, FUNCTIONS);
 
 /* The idle tasks of all CPUs share tid 0, and soft interrupts run on top of them. */
 static __always_inline u32 thread_key(u64 pid_tgid)
@@ -80,10 +79,10 @@ static __always_inline struct frames *frames_of_thread(u32 tid)
 
 static __always_inline void count_function_abandoned(u32 function)
 {
-	struct returns *counters = function_returns.lookup(&function);
+	struct traffic *traffic = function_probes.lookup(&function);
 
-	if (counters)
-		counters->abandoned++;
+	if (traffic)
+		traffic->abandoned++;
 	count_event(EVENT_RETURN_NOT_SEEN);
 }
 
@@ -142,12 +141,12 @@ static __always_inline void frame_of_new(struct frame *frame, u64 family, u64 ty
 
 /*
  * socket(2) and socketpair(2) call sock_create() too, and sock_release() if they fail later on;
- * those are no calls of the kernel's own.
+ * those are no calls of the kernel's own. Where they are not traced themselves, they are marked
+ * nevertheless (SUBJECT_UNCOUNTED).
  */
 static __always_inline bool is_in_socket_call(u64 pid_tgid)
 {
-	u32 tid = pid_tgid;
-	struct call *call = threads.lookup(&tid);
+	struct call *call = find_thread(pid_tgid);
 
 	return call && call->start_ns && call->operation == OPERATION_NEW;
 }
@@ -167,7 +166,7 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 {
 	u32 function = frame->function, depth;
 	struct frames *frames = frames_of_thread(thread_key(pid_tgid));
-	u64 *number;
+	struct traffic *traffic;
 
 	if (!frames) {
 		count_event(EVENT_START_MAP_FULL);
@@ -176,9 +175,9 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 	/* Nothing nests so deep: these are calls whose returns were missed, one after another. */
 	if (frames->depth >= FRAMES)
 		abandon_frames(frames);
-	number = function_entries.lookup(&function);
-	if (number)
-		(*number)++;
+	traffic = function_probes.lookup(&function);
+	if (traffic)
+		traffic->entered++;
 	depth = frames->depth;
 	frames->depth = depth + 1;
 	frame->start_ns = bpf_ktime_get_ns();
@@ -190,11 +189,11 @@ static __always_inline void finish_function(struct frame *frame, s64 ret, u64 by
 {
 	u32 function = frame->function;
 	u32 index = (function * PATHS + frame->path) * TRANSPORTS + frame->transport;
-	struct returns *counters = function_returns.lookup(&function);
+	struct traffic *traffic = function_probes.lookup(&function);
 	struct cell *cell = labelled_cell(CELLS + index, frame->port, pid_tgid);
 
-	if (counters)
-		counters->returned++;
+	if (traffic)
+		traffic->returned++;
 	if (!cell)
 		cell = function_cells.lookup(&index);
 	if (cell)
@@ -277,30 +276,4 @@ static __always_inline void forget_if_ending(u64 pid_tgid)
 	READ_FIELD(&flags, bpf_get_current_task(), TASK_STRUCT_FLAGS);
 	if (flags & PF_EXITING)
 		forget_functions(pid_tgid);
-}
-
-/* A call that makes a socket and is not traced itself: marked, so that is_in_socket_call() knows.
- */
-
-int enter_marked(void *ctx)
-{
-	u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct call *call = is_traced(pid_tgid) ? call_of_thread(pid_tgid) : 0;
-
-	if (call) {
-		call->probe = PROBES;
-		call->operation = OPERATION_NEW;
-		call->start_ns = bpf_ktime_get_ns();
-	}
-	return 0;
-}
-
-int exit_marked(void *ctx)
-{
-	u32 tid = bpf_get_current_pid_tgid();
-	struct call *call = threads.lookup(&tid);
-
-	if (call)
-		call->start_ns = 0;
-	return 0;
 }

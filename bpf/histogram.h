@@ -27,10 +27,18 @@
 #define MANTISSA_6 0xd744fccad69d6af4ULL
 #define MANTISSA_7 0xeac0c6e7dd24392eULL
 
-/* 64 bits throughout: a narrower index is masked by shifts, and the verifier loses its bounds. */
+/* 1 if `value` is 0, else 0; 1 if `value` > `bound`, both with bit 63 set or both without. */
+#define IS_ZERO(value) (((value)-1) >> 63)
+#define IS_ABOVE(value, bound) (((bound) - (value)) >> 63)
+
+/*
+ * Without a branch but for the ends, since durations vary and each branch guessed wrongly costs as
+ * much as all of this. 64 bits throughout: a narrower index is masked by shifts, and the verifier
+ * loses its bounds.
+ */
 static __always_inline u64 slot_of(u64 ns)
 {
-	u64 units, exponent, slot;
+	u64 units, exponent = 63, shift, slot;
 
 	if (ns >= SLOT_LIMIT_NS)
 		return SLOT_OVERFLOW;
@@ -38,45 +46,18 @@ static __always_inline u64 slot_of(u64 ns)
 	units = (ns >> 19) * NS_TO_UNITS + (((ns & 0x7ffff) * NS_TO_UNITS) >> 19);
 
 	/* A shift to the left until the leading bit is bit 63; exponent counts from there. */
-	exponent = 63;
-	if (!(units >> 32)) {
-		units <<= 32;
-		exponent -= 32;
-	}
-	if (!(units >> 48)) {
-		units <<= 16;
-		exponent -= 16;
-	}
-	if (!(units >> 56)) {
-		units <<= 8;
-		exponent -= 8;
-	}
-	if (!(units >> 60)) {
-		units <<= 4;
-		exponent -= 4;
-	}
-	if (!(units >> 62)) {
-		units <<= 2;
-		exponent -= 2;
-	}
-	if (!(units >> 63)) {
-		units <<= 1;
-		exponent -= 1;
+#pragma unroll
+	for (u32 width = 5; width <= 5; width--) {
+		shift = IS_ZERO(units >> (64 - (1 << width))) << width;
+		units <<= shift;
+		exponent -= shift;
 	}
 	if (exponent < SLOT_MIN_EXPONENT + 55)
 		return 0;
 	slot = (exponent - (SLOT_MIN_EXPONENT + 55)) * SLOTS_PER_OCTAVE + 1;
-	if (units > MANTISSA_4) {
-		slot += 4;
-		if (units > MANTISSA_6)
-			slot += units > MANTISSA_7 ? 3 : 2;
-		else if (units > MANTISSA_5)
-			slot += 1;
-	} else {
-		if (units > MANTISSA_2)
-			slot += units > MANTISSA_3 ? 3 : 2;
-		else if (units > MANTISSA_1)
-			slot += 1;
-	}
+	slot += IS_ABOVE(units, MANTISSA_1) + IS_ABOVE(units, MANTISSA_2) +
+		IS_ABOVE(units, MANTISSA_3) + IS_ABOVE(units, MANTISSA_4) +
+		IS_ABOVE(units, MANTISSA_5) + IS_ABOVE(units, MANTISSA_6) +
+		IS_ABOVE(units, MANTISSA_7);
 	return slot < SLOT_OVERFLOW ? slot : SLOT_OVERFLOW;
 }

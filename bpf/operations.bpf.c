@@ -1,132 +1,107 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The operation layer: every system call that is a documented socket operation, from its entry
- * tracepoint to its exit tracepoint.
+ * The operation layer: every system call that is a documented socket operation, from its entry to
+ * its return.
  *
- * Probes    syscalls:sys_enter_NAME -> enter_NAME, made for each system call of
- *           tracer/operations.py; syscalls:sys_exit_NAME -> exit_KIND, by where its bytes stand
- * Maps      in aggregate.h, filter.h and in_flight.h
+ * Probes    raw tracepoints sys_enter -> enter_system_call, sys_exit -> exit_system_call
+ * Maps      system_calls  number -> struct system_call, filled from tracer/operations.py
+ *           and those of aggregate.h, filter.h and in_flight.h
  * Overhead  docs/benchmarks.md
  * Caveats   A call counts when it returns. What returns is what the kernel's own code returned:
  *           a call broken off by a signal has -ERESTARTSYS here, whether the program then sees
  *           EINTR or the kernel calls again (and that counts again). 32-bit programs on a 64-bit
- *           kernel pass no system call tracepoint.
+ *           kernel have other numbers, and are not counted.
  */
 
 #include "histogram.h"
 #include "aggregate.h"
 #include "filter.h"
+#include "current.h"
 #include "describe_socket.h"
 #include "in_flight.h"
 #include "label.h"
 
 #define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: it takes no more at once */
 
-/* The fields of the tracepoints' formats, after the 8 bytes common to all. */
-struct sys_enter {
-	u64 common;
-	long number;
-	unsigned long args[6];
+struct system_call {
+	u8 subject; /* SUBJECT_NONE: not traced */
+	u8 bytes;
+	u8 operation;
+	u8 probe;
 };
 
-struct sys_exit {
-	u64 common;
-	long number;
-	long ret;
-};
+BPF_ARRAY(system_calls, struct system_call, SYSTEM_CALL_NUMBERS);
 
-static __always_inline void start_call(struct call *call, u16 probe, u8 operation,
-				       struct socket_description *socket, u64 messages)
+static __always_inline u64 argument(void *registers, u32 offset)
 {
-	u32 key = probe;
-	u64 *number;
+	u64 value = 0;
 
-	if (!call) {
-		count_event(EVENT_START_MAP_FULL);
-		return;
-	}
-	number = entries.lookup(&key);
-	if (number)
-		(*number)++;
-	if (call->start_ns) {
+	READ_FIELD(&value, registers, offset);
+	return value;
+}
+
+/* What the call acts on. false: a call on another kind of file, which does not count. */
+static __always_inline bool describe_subject(struct socket_description *to, u8 subject, void *task,
+					     void *registers)
+{
+	u64 first;
+
+	to->transport = TRANSPORT_OTHER;
+	if (subject == SUBJECT_NO_SOCKET || subject == SUBJECT_UNCOUNTED)
+		return true;
+	first = argument(registers, ARGUMENT_1);
+	if (subject != SUBJECT_NEW_SOCKET)
+		return describe_descriptor(to, task, first) || subject == SUBJECT_SOCKET;
+	to->transport = transport_of_new_socket(first, argument(registers, ARGUMENT_2),
+						argument(registers, ARGUMENT_3));
+	return true;
+}
+
+static __always_inline void start_call(struct call *call, struct system_call *known,
+				       struct socket_description *socket, void *registers)
+{
+	u32 probe = known->probe;
+	struct traffic *traffic = probes.lookup(&probe);
+
+	if (call->start_ns)
 		count_abandoned(call->probe);
-		count_event(EVENT_RETURN_NOT_SEEN);
-	}
+	if (traffic)
+		traffic->entered++;
 	call->probe = probe;
-	call->operation = operation;
+	call->operation = known->operation;
 	call->transport = socket->transport;
+	call->bytes = known->bytes;
 	call->port = socket->port;
-	call->messages = messages;
+	if (known->bytes == BYTES_MESSAGE_VECTOR)
+		call->messages = argument(registers, ARGUMENT_2);
 	call->start_ns = bpf_ktime_get_ns();
 }
 
-/* The bodies of the entry programs, one for each kind of subject (tracer/operations.py). */
-
-static __always_inline int enter_with_socket(struct sys_enter *ctx, u16 probe, u8 operation,
-					     u64 messages)
+int enter_system_call(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct socket_description socket = {.transport = TRANSPORT_OTHER};
-
-	if (!is_traced(pid_tgid))
-		return 0;
-	describe_descriptor(&socket, ctx->args[0]);
-	start_call(call_of_thread(pid_tgid), probe, operation, &socket, messages);
-	return 0;
-}
-
-static __always_inline int enter_with_any_file(struct sys_enter *ctx, u16 probe, u8 operation)
-{
-	u64 pid_tgid = bpf_get_current_pid_tgid();
+	u32 number = ctx->args[1];
+	struct system_call *known = system_calls.lookup(&number);
 	struct socket_description socket = {};
+	void *task, *registers = (void *)ctx->args[0];
 	struct call *call;
+	u64 pid_tgid;
+	bool counts;
 
-	if (!is_traced(pid_tgid))
+	if (!known || !known->subject)
 		return 0;
+	task = current_task();
+	pid_tgid = ids_of(task);
+	if (!is_traced(pid_tgid) || is_32_bit(task))
+		return 0;
+	counts = describe_subject(&socket, known->subject, task, registers);
 	call = call_of_thread(pid_tgid);
-	if (describe_descriptor(&socket, ctx->args[0]))
-		start_call(call, probe, operation, &socket, 0);
-	return 0;
-}
-
-static __always_inline int enter_with_new_socket(struct sys_enter *ctx, u16 probe, u8 operation)
-{
-	u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct socket_description socket = {};
-
-	if (!is_traced(pid_tgid))
+	if (!counts)
 		return 0;
-	socket.transport = transport_of_new_socket(ctx->args[0], ctx->args[1], ctx->args[2]);
-	start_call(call_of_thread(pid_tgid), probe, operation, &socket, 0);
+	if (call)
+		start_call(call, known, &socket, registers);
+	else
+		count_event(EVENT_START_MAP_FULL);
 	return 0;
-}
-
-static __always_inline int enter_without_socket(struct sys_enter *ctx, u16 probe, u8 operation)
-{
-	u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct socket_description socket = {.transport = TRANSPORT_OTHER};
-
-	if (is_traced(pid_tgid))
-		start_call(call_of_thread(pid_tgid), probe, operation, &socket, 0);
-	return 0;
-}
-
-/* The cell that the call was added to. */
-static __always_inline struct cell *finish_call(struct call *call, s64 ret, u64 bytes, u64 now_ns,
-						u64 pid_tgid)
-{
-	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
-	struct returns *counters = returns.lookup(&probe);
-	struct cell *cell = labelled_cell(index, call->port, pid_tgid);
-
-	if (counters)
-		counters->returned++;
-	if (!cell)
-		cell = cells.lookup(&index);
-	if (cell)
-		add_call(cell, duration_ns(call->start_ns, now_ns), ret, bytes);
-	call->start_ns = 0;
-	return cell;
 }
 
 /*
@@ -148,73 +123,69 @@ static __always_inline void add_bytes_of_messages(struct cell *cell, u64 message
 	}
 }
 
-/*
- * A thread that returns without ever having been seen entering was in the call before tracing
- * began. Its entry in the map, made here, keeps its later reads of files from looking the same.
- */
-static __always_inline void return_without_entry(u64 pid_tgid)
+static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns, u64 pid_tgid)
 {
-	struct call none = {};
-	u32 tid = pid_tgid;
+	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
+	u64 bytes = call->bytes == BYTES_RETURNED && ret > 0 ? ret : 0;
+	struct traffic *traffic = probes.lookup(&probe);
+	struct cell *cell = labelled_cell(index, call->port, pid_tgid);
 
-	if (!is_armed() || !is_traced(pid_tgid))
+	if (traffic)
+		traffic->returned++;
+	if (!cell)
+		cell = cells.lookup(&index);
+	if (!cell)
 		return;
-	if (threads.insert(&tid, &none))
-		return; /* no room: it was counted as such when it entered */
-	count_event(EVENT_THREAD_ADDED);
-	count_event(EVENT_RETURN_WITHOUT_ENTRY);
+	add_call(cell, duration_ns(call->start_ns, now_ns), ret, bytes);
+	if (call->bytes == BYTES_MESSAGE_VECTOR)
+		add_bytes_of_messages(cell, call->messages, ret);
 }
 
-/* The call that this thread returns from; null if it is not traced or was not seen entering. */
-static __always_inline struct call *returning_call(u64 pid_tgid)
+/*
+ * A thread without a place of its own: it may have an entry in the hash. One that has none either,
+ * and returns from a call that is traced, was in it before tracing began; the entry made here keeps
+ * its later reads of files from looking the same. Most returns are from other calls, and have
+ * nothing to do here.
+ */
+static __always_inline struct call *call_of_other_thread(void *registers, u64 pid_tgid)
 {
-	u32 tid = pid_tgid;
+	u32 number = 0, tid = pid_tgid;
+	struct system_call *known;
 	struct call *call;
 
 #ifdef FILTER_PIDS
 	if (!is_followed(pid_tgid >> 32))
 		return 0;
 #endif
+	READ_FIELD(&number, registers, SYSTEM_CALL_NUMBER);
+	known = system_calls.lookup(&number);
+	if (!known || !known->subject)
+		return 0;
 	call = threads.lookup(&tid);
-	if (!call) {
-		return_without_entry(pid_tgid);
+	if (call)
+		return call;
+	if (known->subject == SUBJECT_UNCOUNTED || !is_armed() || !is_traced(pid_tgid) ||
+	    is_32_bit(current_task()))
 		return 0;
-	}
-	return call->start_ns ? call : 0;
-}
-
-/* The exit programs, one for each place where the number of bytes stands (tracer/operations.py). */
-
-int exit_none(struct sys_exit *ctx)
-{
-	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
-	struct call *call = returning_call(pid_tgid);
-
-	if (call)
-		finish_call(call, ctx->ret, 0, now_ns, pid_tgid);
+	/* Without room for it, it was counted as such when it entered. */
+	if (call_of_thread(tid))
+		count_event(EVENT_RETURN_WITHOUT_ENTRY);
 	return 0;
 }
 
-int exit_returned(struct sys_exit *ctx)
+int exit_system_call(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
-	struct call *call = returning_call(pid_tgid);
+	u64 pid_tgid = bpf_get_current_pid_tgid(), now_ns;
+	struct call *call;
 
-	if (call)
-		finish_call(call, ctx->ret, ctx->ret > 0 ? ctx->ret : 0, now_ns, pid_tgid);
-	return 0;
-}
-
-int exit_message_vector(struct sys_exit *ctx)
-{
-	u64 now_ns = bpf_ktime_get_ns(), pid_tgid = bpf_get_current_pid_tgid();
-	struct call *call = returning_call(pid_tgid);
-	struct cell *cell;
-
+	call = place_of_thread(pid_tgid);
 	if (!call)
+		call = call_of_other_thread((void *)ctx->args[0], pid_tgid);
+	if (!call || !call->start_ns)
 		return 0;
-	cell = finish_call(call, ctx->ret, 0, now_ns, pid_tgid);
-	if (cell)
-		add_bytes_of_messages(cell, call->messages, ctx->ret);
+	now_ns = bpf_ktime_get_ns();
+	if (call->bytes != BYTES_UNCOUNTED)
+		finish_call(call, ctx->args[1], now_ns, pid_tgid);
+	call->start_ns = 0;
 	return 0;
 }

@@ -2,24 +2,27 @@
 /*
  * Processes and threads as they come and go: who is followed, and whose entries can be dropped.
  *
- * Probes    sched:sched_process_fork (with FOLLOW_FORKS), sched_process_exec, sched_process_exit
+ * Probes    raw tracepoints sched_process_fork (with FOLLOW_FORKS), sched_process_exec,
+ *           sched_process_exit
  * Maps      those of filter.h, in_flight.h and functions.bpf.c
  * Overhead  none per call; some 100 ns for each thread that ends on the machine
- * Caveats   The offsets of these tracepoints' fields changed over the releases (6.15 made comm a
- *           string of its own length); tracer/program.py takes them from tracefs.
  */
 
+#include "current.h"
 #include "filter.h"
 #include "in_flight.h"
 
-#define FIELD(ctx, offset) (*(u32 *)((char *)(ctx) + (offset)))
-
 #ifdef FOLLOW_FORKS
-int on_fork(void *ctx)
+/* The parent, the child */
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
+	u32 tid = 0;
+
+	if (!is_followed(bpf_get_current_pid_tgid() >> 32))
+		return 0;
 	/* For a new thread this is its tid, which does no harm: on_thread_end() ends it. */
-	if (is_followed(bpf_get_current_pid_tgid() >> 32))
-		set_followed(FIELD(ctx, FORK_CHILD_PID), 1);
+	READ_FIELD(&tid, ctx->args[1], TASK_STRUCT_PID);
+	set_followed(tid, 1);
 	return 0;
 }
 #endif
@@ -32,10 +35,13 @@ static __always_inline void forget(u32 tid)
 #endif
 }
 
-/* A thread that executes a program while others run takes over the tid of the first thread. */
-int on_exec(void *ctx)
+/*
+ * The task, the tid it had, the program. A thread that executes a program while others run takes
+ * over the tid of the first thread.
+ */
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 tid = FIELD(ctx, EXEC_PID), old_tid = FIELD(ctx, EXEC_OLD_PID);
+	u32 tid = bpf_get_current_pid_tgid(), old_tid = ctx->args[1];
 
 	if (tid == old_tid)
 		return 0;
@@ -46,7 +52,7 @@ int on_exec(void *ctx)
 	return 0;
 }
 
-int on_thread_end(void *ctx)
+int on_thread_end(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 

@@ -5,23 +5,22 @@ an entry. Whether that call was on a socket can no longer be told then; it can b
 """
 
 import contextlib
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["threads_blocked_elsewhere"]
+from tracer.architecture import architecture
+from tracer.operations import Subject, system_calls
 
-# The numbers of the system calls whose first argument may be any file: read, write, readv, writev,
-# close, sendfile.
-_ANY_FILE = {
-    "x86_64": frozenset({0, 1, 19, 20, 3, 40}),
-    "aarch64": frozenset({63, 64, 65, 66, 57, 71}),
-}
+__all__ = ["threads_blocked_elsewhere"]
 
 
 def threads_blocked_elsewhere(pids: tuple[int, ...] = ()) -> Iterator[int]:
     """The thread ids, of these processes or of all."""
-    numbers = _ANY_FILE.get(platform.machine(), frozenset())
+    numbers = frozenset(
+        architecture().numbers[call.name]
+        for _, call in system_calls()
+        if call.subject is Subject.ANY_FILE
+    )
     processes = (Path(f"/proc/{pid}") for pid in pids) if pids else Path("/proc").glob("[1-9]*")
     for process in processes:
         for task in _tasks(process):

@@ -65,13 +65,25 @@ class KernelTypes:
     ) -> None:
         libbpf().btf__free(self._btf)
 
+    def struct_id(self, name: str) -> int | None:
+        """The number of a struct among the kernel's types; None if it has no such struct."""
+        return self._find(name, _KIND_STRUCT)
+
+    def function_id(self, name: str) -> int | None:
+        """The same for a function of the kernel itself."""
+        return self._find(name, _KIND_FUNC)
+
+    def _find(self, name: str, kind: int) -> int | None:
+        number: int = libbpf().btf__find_by_name_kind(self._btf, name.encode(), kind)
+        return number if number > 0 else None
+
     def offset_of(self, struct: str, field: str) -> int:
         """Byte offset of `field` in `struct`, anonymous structs and unions in it included.
 
         Raises UnsupportedError if the kernel has no such struct or field.
         """
-        type_id = libbpf().btf__find_by_name_kind(self._btf, struct.encode(), _KIND_STRUCT)
-        bits = self._search(type_id, field) if type_id > 0 else None
+        type_id = self.struct_id(struct)
+        bits = None if type_id is None else self._search(type_id, field)
         if bits is None:
             raise UnsupportedError(
                 f'cannot find "{struct}.{field}" in the kernel\'s type information: '
@@ -85,8 +97,8 @@ class KernelTypes:
         A struct passed by value takes as many as it fills, anything else one. None if the kernel
         has no such function.
         """
-        type_id = libbpf().btf__find_by_name_kind(self._btf, function.encode(), _KIND_FUNC)
-        if type_id <= 0:
+        type_id = self.function_id(function)
+        if type_id is None:
             return None
         prototype = self._type(type_id).size
         address = libbpf().btf__type_by_id(self._btf, prototype) + ctypes.sizeof(_Type)

@@ -72,4 +72,3 @@ def require_basics() -> None:
     """Raise the first reason why tracing cannot start here, if there is one."""
     require_rights()
     lift_memory_limit()
-    tracefs_directory()

@@ -39,7 +39,7 @@ class FunctionLayer:
     kernel lacks.
     """
 
-    MAPS: ClassVar = ("function_cells", "function_entries", "function_returns")
+    MAPS: ClassVar = ("function_cells", "function_probes")
 
     kinds: tuple[str, ...] = ()
     functions: tuple[Function, ...] = ()

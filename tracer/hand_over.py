@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tracer.capabilities import tracefs_directory
 from tracer.config import Config
 from tracer.errors import ERRORS_BY_NAME, ProgramError, TracerError
 from tracer.maps import Map
@@ -64,7 +63,6 @@ def load(config: Config, mechanism: str, inherited: tuple[int, ...] = ()) -> Loa
         "config": config.to_json(),
         "mechanism": mechanism,
         "owner": os.getpid(),
-        "tracefs": str(tracefs_directory()),
     }
     # The log is a file, not a pipe: a compiler with much to say must not wait for a reader.
     with tempfile.TemporaryFile() as log:

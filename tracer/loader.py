@@ -13,9 +13,9 @@ descriptors in the order the description names them.
 import json
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
+from tracer.casts import put_casts
 from tracer.config import Config
 from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError
 from tracer.kprobe_events import event_name
@@ -66,16 +66,21 @@ def import_bcc() -> Any:
 def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     bcc = import_bcc()
     config = Config.from_json(request["config"])
-    program = build(config, request["mechanism"], Path(request["tracefs"]))
+    program = build(config, request["mechanism"])
     bpf = _compile(bcc, program)
+    table = bpf["system_calls"]
+    for number, value in program.system_calls.items():
+        table[table.Key(number)] = table.Leaf.from_buffer_copy(value)
     attacher = _Attacher(bcc, bpf, request["owner"])
     failures: dict[str, str] = {}
     for item in program.attachments:
-        if (failure := attacher.attach(item)) is not None:
-            failures[item.probe or item.place] = failure
-    if not attacher.descriptors:
-        reason = next(iter(failures.values()))
-        raise ProgramError(f"cannot attach any probe: {reason}; see lunatik-socket doctor")
+        if (failure := attacher.attach(item)) is None:
+            continue
+        if item.probe is None:
+            raise ProgramError(
+                f"cannot attach to {item.place}: {failure}; see lunatik-socket doctor"
+            )
+        failures[item.probe] = failure
     programs = {name.decode(): function.fd for name, function in bpf.funcs.items()}
     descriptors = [
         *(bpf[name].map_fd for name in program.maps),
@@ -103,11 +108,13 @@ def _compile(bcc: Any, program: Program) -> Any:
             pass
 
     try:
-        return Quiet(text=program.text)
+        bpf = Quiet(text=program.text)
     except Exception as error:  # bcc raises nothing finer
         raise ProgramError(
             f"cannot compile the BPF programs: {error}; please report this"
         ) from error
+    put_casts(bcc.lib, bpf.module)
+    return bpf
 
 
 class _Attacher:
@@ -134,9 +141,9 @@ class _Attacher:
             return str(error)
         return None
 
-    def _tracepoint(self, item: Attachment) -> int:
-        self._bpf.attach_tracepoint(tp=item.place, fn_name=item.function)
-        return int(self._bpf.tracepoint_fds[item.place.encode()])
+    def _raw_tracepoint(self, item: Attachment) -> int:
+        self._bpf.attach_raw_tracepoint(tp=item.place, fn_name=item.function)
+        return int(self._bpf.raw_tracepoint_fds[item.place.encode()])
 
     def _kprobe(self, item: Attachment) -> int:
         self._bpf.attach_kprobe(event=item.place, fn_name=item.function)

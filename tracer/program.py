@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracer import histogram
+from tracer.architecture import architecture
 from tracer.btf import KernelTypes
+from tracer.casts import cast_macros
 from tracer.config import Config
 from tracer.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
 from tracer.function_layer import FunctionLayer, function_layer
@@ -40,7 +42,15 @@ EVENTS = (
 )
 """What the kernel side counts besides calls, in the order of its map `events`."""
 
+_RAW = "raw_tracepoint"
+_SUBJECTS = {name: i for i, name in enumerate(["NONE", *Subject.__members__, "UNCOUNTED"])}
+_BYTES = {name: i for i, name in enumerate([*Bytes.__members__, "UNCOUNTED"])}
+"""The enumerations of tracer/operations.py as numbers, for the kernel side."""
+
 _FIELDS = (
+    ("task_struct", "pid"),
+    ("task_struct", "tgid"),
+    ("task_struct", "thread_info"),
     ("task_struct", "files"),
     ("task_struct", "signal"),
     ("task_struct", "flags"),
@@ -68,9 +78,8 @@ _FIELDS = (
 class Attachment:
     """One function of the program at one place in the kernel.
 
-    `kind` is tracepoint ("category:name"), kprobe, kretprobe, fentry or fexit (a function's name).
-    `probe` names the pair of entry and return in the metrics; the tracepoints that follow processes
-    have none.
+    `kind` is raw_tracepoint, kprobe, kretprobe, fentry or fexit; `place` a tracepoint's name or a
+    function's. `probe` names the function's pair of entry and return in the metrics.
     """
 
     kind: str
@@ -84,7 +93,8 @@ class Program:
     """All that the loader needs: a text, and where its functions go, in the order of attaching.
 
     `probes` and `functions` name the two layers' probes by their numbers in the maps; `absent` are
-    the functions of the table that this kernel does not have.
+    the functions of the table that this kernel does not have. `system_calls` is the content of the
+    map of that name: struct system_call by number.
     """
 
     text: str
@@ -93,6 +103,7 @@ class Program:
     functions: tuple[str, ...]
     absent: tuple[str, ...]
     maps: tuple[str, ...]
+    system_calls: dict[int, bytes]
 
 
 def bpf_directory() -> Path:
@@ -101,7 +112,7 @@ def bpf_directory() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.with_name("bpf")
 
 
-def build(config: Config, mechanism: str, tracefs: Path) -> Program:
+def build(config: Config, mechanism: str) -> Program:
     """The program for this kernel and these settings.
 
     `mechanism` is that of the function layer, kprobe or fentry; "tracepoint" means that there is
@@ -110,12 +121,12 @@ def build(config: Config, mechanism: str, tracefs: Path) -> Program:
     calls = [
         (OPERATIONS.index(operation), call)
         for operation, call in system_calls()
-        if (tracefs / f"events/syscalls/sys_enter_{call.name}").is_dir()
+        if call.name in architecture().numbers
         and (not config.operations or operation.name in config.operations)
     ]
     with KernelTypes() as types:
         layer = function_layer(config, mechanism, types)
-        macros = _macros(config, tracefs, types) | {"PROBES": len(calls)} | layer.macros
+        macros = _macros(config, types) | {"PROBES": len(calls)} | layer.macros
     files = ["operations", *(["functions"] if layer.functions else []), "processes"]
     expanded: set[Path] = set()
     text = "\n".join(
@@ -123,18 +134,18 @@ def build(config: Config, mechanism: str, tracefs: Path) -> Program:
             *(f"#define {name} {value}" for name, value in macros.items()),
             f"enum event {{ {', '.join(f'EVENT_{name.upper()}' for name in EVENTS)} }};",
             *(_expand(bpf_directory() / f"{name}.bpf.c", expanded) for name in files),
-            *(_entry_function(probe, *call) for probe, call in enumerate(calls)),
             *layer.texts,
             "",
         ]
     )
     return Program(
         text,
-        _attachments(config, [call for _, call in calls], layer),
+        _attachments(config, layer),
         tuple(call.name for _, call in calls),
         tuple(function.name for function in layer.functions),
         layer.absent,
         _maps(config, layer),
+        _system_calls(calls, layer),
     )
 
 
@@ -142,9 +153,9 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
     """Those that the tracer reads or writes, as the settings have them compiled in."""
     return (
         "cells",
-        "entries",
-        "returns",
+        "probes",
         "events",
+        "calls",
         "threads",
         "armed",
         *(layer.MAPS if layer.functions else ()),
@@ -154,25 +165,29 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
     )
 
 
-def _attachments(
-    config: Config, calls: list[SystemCall], layer: FunctionLayer
-) -> tuple[Attachment, ...]:
+def _system_calls(calls: list[tuple[int, SystemCall]], layer: FunctionLayer) -> dict[int, bytes]:
+    """struct system_call by number (bpf/operations.bpf.c)."""
+    numbers = architecture().numbers
+    found = {}
+    if layer.functions:
+        # Not counted, but to be told from calls of the kernel's own (bpf/functions.bpf.c).
+        new = [operation.name for operation in OPERATIONS].index("new")
+        marked = bytes([_SUBJECTS["UNCOUNTED"], _BYTES["UNCOUNTED"], new, len(calls)])
+        found = {numbers[name]: marked for name in ("socket", "socketpair")}
+    for probe, (operation, call) in enumerate(calls):
+        subject, moved = _SUBJECTS[call.subject.name], _BYTES[call.bytes.name]
+        found[numbers[call.name]] = bytes([subject, moved, operation, probe])
+    return found
+
+
+def _attachments(config: Config, layer: FunctionLayer) -> tuple[Attachment, ...]:
     """Processes first, then returns, then entries: what entered is then always seen returning."""
-    names = [call.name for call in calls]
-    exits = [f"exit_{call.bytes.value}" for call in calls]
-    # Not counted, but to be told from calls of the kernel's own (bpf/functions.bpf.c).
-    marked = {"socket", "socketpair"} - set(names) if layer.functions else set()
     return (
-        *([_tracepoint("on_fork", "sched:sched_process_fork")] * config.filter.follow_forks),
-        _tracepoint("on_exec", "sched:sched_process_exec"),
-        _tracepoint("on_thread_end", "sched:sched_process_exit"),
-        *(
-            _tracepoint(function, f"syscalls:sys_exit_{name}", name)
-            for function, name in zip(exits, names, strict=True)
-        ),
-        *(_tracepoint("exit_marked", f"syscalls:sys_exit_{name}", name) for name in marked),
-        *(_tracepoint("enter_marked", f"syscalls:sys_enter_{name}", name) for name in marked),
-        *(_tracepoint(f"enter_{name}", f"syscalls:sys_enter_{name}", name) for name in names),
+        *([Attachment(_RAW, "on_fork", "sched_process_fork")] * config.filter.follow_forks),
+        Attachment(_RAW, "on_exec", "sched_process_exec"),
+        Attachment(_RAW, "on_thread_end", "sched_process_exit"),
+        Attachment(_RAW, "exit_system_call", "sys_exit"),
+        Attachment(_RAW, "enter_system_call", "sys_enter"),
         *(
             Attachment(kind, layer.program_name(kind, function), function.name, function.name)
             for kind in layer.kinds
@@ -181,25 +196,7 @@ def _attachments(
     )
 
 
-def _tracepoint(function: str, place: str, probe: str | None = None) -> Attachment:
-    return Attachment("tracepoint", function, place, probe)
-
-
-def _entry_function(probe: int, operation: int, call: SystemCall) -> str:
-    body = {
-        Subject.SOCKET: "enter_with_socket(ctx, {}, {}, {})",
-        Subject.ANY_FILE: "enter_with_any_file(ctx, {}, {})",
-        Subject.NEW_SOCKET: "enter_with_new_socket(ctx, {}, {})",
-        Subject.NO_SOCKET: "enter_without_socket(ctx, {}, {})",
-    }[call.subject]
-    messages = "ctx->args[1]" if call.bytes is Bytes.MESSAGE_VECTOR else "0"
-    return (
-        f"int enter_{call.name}(struct sys_enter *ctx)\n"
-        f"{{\n\treturn {body.format(probe, operation, messages)};\n}}"
-    )
-
-
-def _macros(config: Config, tracefs: Path, types: KernelTypes) -> dict[str, object]:
+def _macros(config: Config, types: KernelTypes) -> dict[str, object]:
     macros: dict[str, object] = {
         "TRANSPORTS": len(TRANSPORTS),
         "CELLS": len(OPERATIONS) * len(TRANSPORTS),
@@ -210,9 +207,6 @@ def _macros(config: Config, tracefs: Path, types: KernelTypes) -> dict[str, obje
         "SLOT_OVERFLOW": histogram.OVERFLOW,
         "SLOT_MIN_EXPONENT": f"({histogram.MIN_EXPONENT})",
         "THREADS": config.threads,
-        "FORK_CHILD_PID": _field_offset(tracefs, "sched_process_fork", "child_pid"),
-        "EXEC_PID": _field_offset(tracefs, "sched_process_exec", "pid"),
-        "EXEC_OLD_PID": _field_offset(tracefs, "sched_process_exec", "old_pid"),
     }
     for struct, field in _FIELDS:
         macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
@@ -220,7 +214,33 @@ def _macros(config: Config, tracefs: Path, types: KernelTypes) -> dict[str, obje
         macros["HAVE_TASK_BTF"] = 1
     for number, operation in enumerate(OPERATIONS):
         macros[f"OPERATION_{operation.name.upper()}"] = number
-    return macros | _filter_macros(config) | _label_macros(config)
+    return (
+        macros
+        | cast_macros(types)
+        | _system_call_macros(types)
+        | _filter_macros(config)
+        | _label_macros(config)
+    )
+
+
+def _system_call_macros(types: KernelTypes) -> dict[str, object]:
+    own = architecture()
+    arguments: dict[str, object] = {
+        f"ARGUMENT_{i}": types.offset_of("pt_regs", field) + extra
+        for i, (field, extra) in enumerate(own.arguments, 1)
+    }
+    field, bit = own.compat
+    return (
+        arguments
+        | {f"SUBJECT_{name}": number for name, number in _SUBJECTS.items()}
+        | {f"BYTES_{name}": number for name, number in _BYTES.items()}
+        | {
+            "SYSTEM_CALL_NUMBERS": max(own.numbers.values()) + 1,
+            "SYSTEM_CALL_NUMBER": types.offset_of("pt_regs", own.number),
+            "THREAD_INFO_COMPAT": types.offset_of("thread_info", field),
+            "COMPAT_BIT": bit,
+        }
+    )
 
 
 def _filter_macros(config: Config) -> dict[str, object]:
@@ -255,15 +275,6 @@ def _label_macros(config: Config) -> dict[str, object]:
         f"LABEL_{config.label.upper()}": 1,
         "LABELLED_CELLS": config.label_cells,
     }
-
-
-def _field_offset(tracefs: Path, tracepoint: str, field: str) -> int:
-    """The offset of a field in a tracepoint's record, as its format file has it."""
-    for line in (tracefs / f"events/sched/{tracepoint}/format").read_text().splitlines():
-        declaration, _, rest = line.strip().partition(";")
-        if declaration.startswith("field:") and declaration.split()[-1] == field:
-            return int(rest.split("offset:")[1].split(";")[0])
-    raise LookupError(f'no field "{field}" in the format of sched:{tracepoint}')
 
 
 def _expand(path: Path, seen: set[Path]) -> str:

@@ -9,17 +9,18 @@ import ctypes
 import errno
 import fcntl
 import os
-import platform
 import struct
 from collections.abc import Iterator
 
-from tracer.errors import UnsupportedError
+from tracer.architecture import architecture
 
 __all__ = [
+    "PSEUDO_KERNEL_CALL",
     "READING_KERNEL_MEMORY",
     "Kind",
+    "attach",
     "attach_to_event",
-    "attach_to_function",
+    "casting",
     "count_of",
     "counting",
     "errno_name",
@@ -28,18 +29,20 @@ __all__ = [
     "open_event",
 ]
 
-_NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241)}  # bpf, perf_event_open
 _MAP_CREATE, _MAP_LOOKUP_ELEM, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 1, 5, 17
 _MAP_TYPE_ARRAY = 2
 _SET_BPF, _ENABLE = 0x40042408, 0x2400
 _CLOSE_ON_EXEC = 8
 _PSEUDO_MAP_FD = 1
 
+PSEUDO_KERNEL_CALL = 2
+"""In a call instruction's source: it is a function of the kernel's, not a helper."""
+
 
 class Kind:
     """Program types, and the attach type of the one that has several."""
 
-    KPROBE, TRACEPOINT, TRACING = 2, 5, 26
+    KPROBE, TRACEPOINT, RAW_TRACEPOINT, TRACING = 2, 5, 17, 26
     FENTRY = 24
 
 
@@ -68,6 +71,20 @@ def counting(counter: int) -> bytes:
     )
 
 
+def casting(function: int, words: int) -> bytes:
+    """Instructions that cast a number by the kernel's bpf_rdonly_cast(), and load from there."""
+    return b"".join(
+        [
+            _instruction(0xB7, 1),  # r1 = 0
+            _instruction(0xB7, 2, value=words),  # r2 = the type
+            _instruction(0x85, source=PSEUDO_KERNEL_CALL, value=function),
+            _instruction(0x79, 0, 0),  # r0 = *(u64 *)r0
+            _instruction(0xB7, 0),  # r0 = 0
+            _instruction(0x95),  # exit
+        ]
+    )
+
+
 READING_KERNEL_MEMORY = b"".join(
     [
         _instruction(0xBF, 1, 10),  # r1 = r10
@@ -82,14 +99,9 @@ READING_KERNEL_MEMORY = b"".join(
 """Instructions that a kernel in lockdown for confidentiality does not let in."""
 
 
-def _call(index: int, *arguments: object) -> int:
-    numbers = _NUMBERS.get(platform.machine())
-    if numbers is None:
-        raise UnsupportedError(
-            f"cannot try BPF on {platform.machine()}: only x86_64 and aarch64 are known to us"
-        )
+def _call(name: str, *arguments: object) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
-    result: int = libc.syscall(ctypes.c_long(numbers[index]), *arguments)
+    result: int = libc.syscall(ctypes.c_long(architecture().numbers[name]), *arguments)
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
@@ -97,7 +109,7 @@ def _call(index: int, *arguments: object) -> int:
 
 def _bpf(command: int, attributes: bytes) -> int:
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    return _call(0, ctypes.c_int(command), buffer, ctypes.c_uint(len(attributes)))
+    return _call("bpf", ctypes.c_int(command), buffer, ctypes.c_uint(len(attributes)))
 
 
 @contextlib.contextmanager
@@ -155,7 +167,7 @@ def open_event(kind: int, config: int = 0, name: str | None = None) -> Iterator[
         ctypes.c_int(-1),
         ctypes.c_ulong(_CLOSE_ON_EXEC),
     )
-    with _closing(_call(1, buffer, *arguments)) as event:
+    with _closing(_call("perf_event_open", buffer, *arguments)) as event:
         yield event
 
 
@@ -166,9 +178,14 @@ def attach_to_event(event: int, program: int) -> None:
 
 
 @contextlib.contextmanager
-def attach_to_function(program: int) -> Iterator[int]:
-    """Have a tracing program run where it was loaded for; raises OSError."""
-    with _closing(_bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", 0, program))) as link:
+def attach(program: int, tracepoint: str | None = None) -> Iterator[int]:
+    """Have a program run at a raw tracepoint, or a tracing one where it was loaded for.
+
+    Raises OSError.
+    """
+    name = ctypes.create_string_buffer(tracepoint.encode()) if tracepoint else None
+    address = ctypes.addressof(name) if name else 0
+    with _closing(_bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", address, program))) as link:
         yield link
 
 

@@ -141,37 +141,45 @@ def _label_text(label: str, raw: bytes) -> str:
 
 
 def _operation_probes(loaded: Loaded) -> Iterator[ProbeUse]:
-    returned = [tuple(values) for values in _sums(loaded, "returns")]
-    entered = [values[0] for values in _sums(loaded, "entries")]
-    for i, name in enumerate(loaded.probes):
+    for name, (entered, returned, abandoned) in zip(
+        loaded.probes, _traffic(loaded, "probes"), strict=True
+    ):
         yield ProbeUse(
             name=name,
             operation=_OPERATION_OF_CALL[name],
             mechanism="tracepoint",
-            attached=name not in loaded.failures,
-            entries=entered[i],
-            returns=returned[i][0],
-            abandoned=returned[i][1],
+            attached=True,
+            entries=entered,
+            returns=returned,
+            abandoned=abandoned,
         )
 
 
 def _function_probes(loaded: Loaded) -> Iterator[ProbeUse]:
-    returned = [tuple(values) for values in _sums(loaded, "function_returns")]
-    entered = [values[0] for values in _sums(loaded, "function_entries")]
-    for i, name in enumerate(loaded.functions):
+    for name, (entered, returned, abandoned) in zip(
+        loaded.functions, _traffic(loaded, "function_probes"), strict=True
+    ):
         function = _FUNCTIONS[name]
         yield ProbeUse(
             name=name,
             operation=None if function.serves_user_too else function.operation,
             mechanism=loaded.mechanism,
             attached=name not in loaded.failures,
-            entries=entered[i],
-            returns=returned[i][0],
-            abandoned=returned[i][1],
+            entries=entered,
+            returns=returned,
+            abandoned=abandoned,
             path="kernel",
         )
     for name in loaded.absent:
         yield ProbeUse(name, None, loaded.mechanism, False, 0, 0, 0, "kernel")
+
+
+def _traffic(loaded: Loaded, name: str) -> Iterator[tuple[int, int, int]]:
+    """Calls that entered, returned, were abandoned, of each probe. Returns are read first."""
+    returned = [(values[1], values[2]) for values in _sums(loaded, name)]
+    entered = [values[0] for values in _sums(loaded, name)]
+    for number, others in zip(entered, returned, strict=True):
+        yield number, *others
 
 
 def _programs(loaded: Loaded) -> Iterator[ProgramUse]:

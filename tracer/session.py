@@ -33,7 +33,8 @@ __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
 NOT_IN_THIS_KERNEL = "not in this kernel"
 """Why a function has no probe though nothing failed: kernels differ in what they have."""
 
-_IDLE_CALL = bytes(24)  # struct call of bpf/in_flight.h, all zero: known, and in no call
+_PLACE = 1 << 31  # as in bpf/in_flight.h
+_CALL = struct.Struct("=16xI12x")  # its struct call, of a thread that is in none: only the tid
 
 
 class Session:
@@ -131,9 +132,15 @@ class Session:
                 os.close(directory)
 
     def _mark_threads_blocked_elsewhere(self) -> None:
-        threads = self._running().maps["threads"]
+        """As the kernel side would have, had it seen them enter: see bpf/in_flight.h."""
+        calls, threads = self._running().maps["calls"], self._running().maps["threads"]
         for tid in threads_blocked_elsewhere(self.config.filter.pids):
-            self._threads_added += threads.insert(struct.pack("=I", tid), _IDLE_CALL)
+            place = tid % calls.capacity
+            if threads.insert(struct.pack("=I", _PLACE | place), bytes(_CALL.size)):
+                calls.update(struct.pack("=I", place), _CALL.pack(tid))
+                self._threads_added += 1
+            else:
+                self._threads_added += threads.insert(struct.pack("=I", tid), bytes(_CALL.size))
 
 
 def _input_of(guardian: "subprocess.Popen[bytes]") -> int:

@@ -6,6 +6,13 @@
  * Overhead  all of it, on purpose
  */
 
+/* The tracepoint's format, after the 8 bytes common to all. */
+struct sys_enter {
+	u64 common;
+	long number;
+	unsigned long args[6];
+};
+
 #define KEEP(value) asm volatile("" : : "r"(value))
 
 int step_empty(struct sys_enter *ctx)
@@ -21,16 +28,21 @@ int step_clock(struct sys_enter *ctx)
 
 int step_filter(struct sys_enter *ctx)
 {
+	void *task = current_task();
+
+	KEEP(is_traced(ids_of(task)) && !is_32_bit(task));
+	return 0;
+}
+
+int step_filter_again(struct sys_enter *ctx)
+{
 	KEEP(is_traced(bpf_get_current_pid_tgid()));
 	return 0;
 }
 
 int step_thread(struct sys_enter *ctx)
 {
-	u32 tid = bpf_get_current_pid_tgid();
-	struct call *call = threads.lookup(&tid);
-
-	KEEP(call);
+	KEEP(find_thread(THREAD));
 	return 0;
 }
 
@@ -38,7 +50,7 @@ int step_socket(struct sys_enter *ctx)
 {
 	struct socket_description socket = {};
 
-	KEEP(describe_descriptor(&socket, ctx->args[0]));
+	KEEP(describe_descriptor(&socket, current_task(), ctx->args[0]));
 	KEEP(socket.transport);
 	return 0;
 }
@@ -46,10 +58,10 @@ int step_socket(struct sys_enter *ctx)
 int step_counter(struct sys_enter *ctx)
 {
 	u32 probe = 0;
-	u64 *number = entries.lookup(&probe);
+	struct traffic *traffic = probes.lookup(&probe);
 
-	if (number)
-		(*number)++;
+	if (traffic)
+		traffic->entered++;
 	return 0;
 }
 
