@@ -4,6 +4,7 @@ result (docs/coverage.md, "At the edge"), and here it is.
 
 import array
 import ctypes
+import mmap
 import os
 import signal
 import socket
@@ -12,18 +13,18 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 import lunatik_socket
 from tests.kernel.children import Child, wait_until, wait_until_blocked
 from tests.kernel.counting import counted
 from tests.kernel.test_exact import N, listener, tcp_pair, udp_pair
+from tracer.architecture import architecture
 from tracer.config import Config, Filter
 from tracer.histogram import UPPER_BOUNDS_SECONDS
 from tracer.session import Session
 
-NUMBERS = {  # system calls' numbers, to see from /proc that a thread is blocked in one
-    "x86_64": {"recvfrom": 45, "read": 0, "accept4": 288},
-    "aarch64": {"recvfrom": 207, "read": 63, "accept4": 242},
-}[os.uname().machine]
+NUMBERS = architecture().numbers  # to see from /proc that a thread is blocked in a call
 
 
 def test_restarted_call_counts_for_each_entry(session: Session) -> None:
@@ -375,3 +376,47 @@ def test_raw_sockets_are_other_whatever_their_protocol(session: Session) -> None
                 sock.getsockname()
     assert counts.calls("new", "other") == counts.calls("close", "other") == 3
     assert counts.calls("getsockname", "other") == counts.calls("getsockname")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="how 32-bit calls are made on x86-64")
+def test_calls_of_32_bit_programs_are_not_taken_for_others(session: Session) -> None:
+    """Number 41 is dup there, and socket for 64-bit programs; 6 is close, and lstat."""
+    code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    # push rbx; mov eax, esi; mov ebx, edi; int 0x80; pop rbx; ret
+    code.write(bytes.fromhex("5389f089fbcd805bc3"))
+    holder = ctypes.c_char.from_buffer(code)
+    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)(ctypes.addressof(holder))
+    one, two = tcp_pair()
+    with counted(session) as counts:
+        copies = [call(one.fileno(), 41) for _ in range(N)]
+        assert [call(copy, 6) for copy in copies] == [0] * N
+    assert len(set(copies)) == N
+    assert counts.all_calls() == {}
+    assert not counts.lost
+    two.close()
+
+
+def test_threads_that_share_a_place(session: Session) -> None:
+    """Where two threads' ids agree modulo the array's size, the second one is found by hash."""
+    places = session._running().maps["calls"].capacity
+    one, two = tcp_pair()
+    most = int(Path("/proc/sys/kernel/pid_max").read_text())
+    number = os.getpid() + (places if os.getpid() + places < most else -places)
+
+    def work() -> None:
+        own = threading.get_native_id()
+        numbers.append(own)
+        for _ in range(N):
+            one.send(b"x")
+
+    numbers: list[int] = []
+    with counted(session) as counts:
+        one.send(b"x")  # this thread has its place
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(number - 1))
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert two.recvmsg({"iov_len": N + 1}, None, "W")[1] == N + 1
+    assert numbers == [number], "another process took the number"
+    assert counts.calls("send", "tcp") == N + 1
+    assert not counts.lost
