@@ -2,9 +2,8 @@
 /*
  * The function layer: calls inside the kernel, from the entry of a function to its return.
  *
- * Probes    for each function of tracer/operations.py that this kernel has, an entry and a return:
- *           kprobe and kretprobe, or fentry and fexit. The bodies below serve both; the few lines
- *           that differ are made by tracer/program.py.
+ * Probes    for each function of tracer/operations.py that this kernel has, function_entered and
+ *           function_returned: by kprobe and kretprobe, or (BY_FENTRY) by fentry and fexit
  * Maps      functions_of_thread  tid -> struct frames
  *           function_cells       (function * PATHS + path) * TRANSPORTS + transport -> struct cell
  *           function_probes      function -> struct traffic
@@ -30,6 +29,14 @@
 #define PATH_KERNEL 1
 #define PATHS 2
 #define PF_EXITING 4
+/* What differs from function to function: put into the instructions (tracer/function_layer.py). */
+#define OF_FUNCTION(name)                                                       \
+	({                                                                      \
+		u64 constant;                                                   \
+		asm volatile("%0 = %1" : "=r"(constant) : "i"(CONSTANT_##name)); \
+		constant;                                                       \
+	})
+
 #define FRAMES 8 /* a power of two, and more than functions nest */
 /* How far the stack pointer at a return may be from that at the entry: the return address and what
  * a return trampoline pushes. Frames of one function are farther apart. */
@@ -155,7 +162,7 @@ static __always_inline void abandon_frames(struct frames *frames)
 {
 	u32 i;
 
-#pragma unroll
+#pragma clang loop unroll(disable)
 	for (i = 0; i < FRAMES; i++)
 		if (i < frames->depth)
 			count_function_abandoned(frames->frame[i].function);
@@ -236,7 +243,7 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 	}
 	depth = frames->depth;
 	found = FRAMES;
-#pragma unroll
+#pragma clang loop unroll(disable)
 	for (i = 0; i < FRAMES; i++) {
 		if (i >= depth || found < FRAMES)
 			break;
@@ -249,7 +256,7 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 	}
 	finish_function(frame_below_top(frames, found), ret, bytes, now_ns, pid_tgid);
 	FORGET_ORIGIN(found);
-#pragma unroll
+#pragma clang loop unroll(disable)
 	for (i = 0; i < FRAMES - 1; i++)
 		if (i < found)
 			count_function_abandoned(frame_below_top(frames, i)->function);
@@ -276,4 +283,88 @@ static __always_inline void forget_if_ending(u64 pid_tgid)
 	READ_FIELD(&flags, bpf_get_current_task(), TASK_STRUCT_FLAGS);
 	if (flags & PF_EXITING)
 		forget_functions(pid_tgid);
+}
+
+#ifdef BY_FENTRY
+/* The arguments, a word each (a struct as many as it fills), and after them what was returned. */
+typedef u64 context;
+#define FUNCTION_ARGUMENT(ctx, number) ((ctx)[(number) - 1])
+#define STACK_POINTER(ctx) 0
+
+static __always_inline s32 returned_value(context *ctx, u64 slots)
+{
+	switch (slots) {
+	case 1:
+		return ctx[1];
+	case 2:
+		return ctx[2];
+	case 3:
+		return ctx[3];
+	case 4:
+		return ctx[4];
+	case 5:
+		return ctx[5];
+	case 6:
+		return ctx[6];
+	case 7:
+		return ctx[7];
+	}
+	return 0;
+}
+#else
+typedef struct pt_regs context;
+#define FUNCTION_ARGUMENT(ctx, number) PT_REGS_PARM##number(ctx)
+#define STACK_POINTER(ctx) PT_REGS_SP(ctx)
+
+static __always_inline s32 returned_value(context *ctx, u64 slots)
+{
+	return PT_REGS_RC(ctx);
+}
+#endif
+
+int function_entered(context *ctx)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid(), argument = OF_FUNCTION(ARGUMENT);
+	u64 path = OF_FUNCTION(PATH);
+	struct frame frame = {
+		.function = OF_FUNCTION(NUMBER),
+		.stack_pointer = STACK_POINTER(ctx),
+	};
+
+	if (!is_traced(pid_tgid) || (OF_FUNCTION(SKIPS_NEW) && is_in_socket_call(pid_tgid)))
+		return 0;
+	if (argument == ARGUMENT_SOCKET)
+		frame_of_socket(&frame, (void *)FUNCTION_ARGUMENT(ctx, 1));
+	else if (argument == ARGUMENT_SOCK)
+		frame_of_sock(&frame, (void *)FUNCTION_ARGUMENT(ctx, 1));
+	else if (argument == ARGUMENT_FILE)
+		frame_of_inode_file(&frame, (void *)FUNCTION_ARGUMENT(ctx, 2));
+	else if (argument == ARGUMENT_NEW)
+		frame_of_new(&frame, FUNCTION_ARGUMENT(ctx, 1), FUNCTION_ARGUMENT(ctx, 2),
+			     FUNCTION_ARGUMENT(ctx, 3));
+	else
+		frame_of_new(&frame, FUNCTION_ARGUMENT(ctx, 2), FUNCTION_ARGUMENT(ctx, 3),
+			     FUNCTION_ARGUMENT(ctx, 4));
+	if (path != PATH_OF_SOCKET)
+		frame.path = path;
+	enter_function(&frame, pid_tgid);
+	return 0;
+}
+
+int function_returned(context *ctx)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid(), returns = OF_FUNCTION(RETURNS), bytes = 0;
+	s64 ret = 0;
+
+	if (OF_FUNCTION(SKIPS_NEW) && is_in_socket_call(pid_tgid))
+		return 0;
+	/* All of them return int, whose upper half is anything. */
+	if (returns != RETURNS_NOTHING)
+		ret = returned_value(ctx, OF_FUNCTION(SLOTS));
+	if (returns == RETURNS_BYTES && ret > 0)
+		bytes = ret;
+	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_POINTER(ctx), pid_tgid);
+	if (OF_FUNCTION(ARGUMENT) == ARGUMENT_FILE)
+		forget_if_ending(pid_tgid);
+	return 0;
 }

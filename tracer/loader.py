@@ -15,11 +15,14 @@ import os
 import socket
 from typing import Any
 
-from tracer.casts import put_casts
+from tracer import raw_bpf
+from tracer.btf import KernelTypes
 from tracer.config import Config
 from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError
+from tracer.function_layer import Attachment
+from tracer.instructions import put_casts, put_constants
 from tracer.kprobe_events import event_name
-from tracer.program import Attachment, Program, bpf_directory, build
+from tracer.program import Program, bpf_directory, build
 
 __all__ = ["import_bcc", "main"]
 
@@ -76,21 +79,20 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     for item in program.attachments:
         if (failure := attacher.attach(item)) is None:
             continue
-        if item.probe is None:
+        if item.kind == "raw_tracepoint":
             raise ProgramError(
                 f"cannot attach to {item.place}: {failure}; see lunatik-socket doctor"
             )
-        failures[item.probe] = failure
-    programs = {name.decode(): function.fd for name, function in bpf.funcs.items()}
+        failures[item.place] = failure
     descriptors = [
         *(bpf[name].map_fd for name in program.maps),
-        *programs.values(),
-        *attacher.descriptors,
+        *attacher.programs.values(),
+        *attacher.probes,
     ]
     description = {
         "mechanism": request["mechanism"],
         "maps": program.maps,
-        "programs": list(programs),
+        "programs": list(attacher.programs),
         "probes": program.probes,
         "functions": program.functions,
         "absent": program.absent,
@@ -113,25 +115,23 @@ def _compile(bcc: Any, program: Program) -> Any:
         raise ProgramError(
             f"cannot compile the BPF programs: {error}; please report this"
         ) from error
-    put_casts(bcc.lib, bpf.module)
+    with KernelTypes() as types:
+        put_casts(bcc, bpf.module, types)
     return bpf
 
 
 class _Attacher:
-    """Attaches through bcc; `descriptors` are what holds the probes."""
+    """Attaches through bcc. `programs` are those loaded, by name; `probes` what holds them."""
 
     def __init__(self, bcc: Any, bpf: Any, owner: int) -> None:
         self._bcc, self._bpf, self._owner = bcc, bpf, owner
-        self.descriptors: list[int] = []
-        count = bcc.lib.bpf_num_functions(bpf.module)
-        self._names: list[str] = [
-            bcc.lib.bpf_function_name(bpf.module, i).decode() for i in range(count)
-        ]
+        self.programs: dict[str, int] = {}
+        self.probes: list[int] = []
 
     def attach(self, item: Attachment) -> str | None:
         """None, or why it could not be done."""
         try:
-            self.descriptors.append(getattr(self, f"_{item.kind}")(item))
+            self.probes.append(getattr(self, f"_{item.kind}")(item))
         except Exception as error:  # bcc raises nothing finer
             if "super-user" in str(error):
                 raise PermissionRefused(
@@ -142,46 +142,45 @@ class _Attacher:
         return None
 
     def _raw_tracepoint(self, item: Attachment) -> int:
-        self._bpf.attach_raw_tracepoint(tp=item.place, fn_name=item.function)
+        function = self._bpf.load_func(item.program, self._bcc.BPF.RAW_TRACEPOINT)
+        self.programs[item.program] = function.fd
+        self._bpf.attach_raw_tracepoint(tp=item.place, fn_name=item.program)
         return int(self._bpf.raw_tracepoint_fds[item.place.encode()])
 
     def _kprobe(self, item: Attachment) -> int:
-        self._bpf.attach_kprobe(event=item.place, fn_name=item.function)
-        return self._kprobe_descriptor(f"p_{item.place}", item.function)
-
-    def _kprobe_descriptor(self, event: str, function: str) -> int:
-        held = self._bpf.kprobe_fds[event.encode()]
-        # Before 0.13 or so one descriptor an event, since then one for each function at it.
-        return int(held[function.encode()] if isinstance(held, dict) else held)
+        return self._attach_kprobe(item, 0, f"p_{item.place}", 0)
 
     def _kretprobe(self, item: Attachment) -> int:
         """With room for many blocked calls, under a name that tells whose it is."""
-        program = self._bpf.load_func(item.function, self._bcc.BPF.KPROBE)
         name = event_name(self._owner, item.place)
-        descriptor = int(
-            self._bcc.lib.bpf_attach_kprobe(
-                program.fd, 1, name.encode(), item.place.encode(), 0, _CALLS_IN_PROGRESS
-            )
-        )
-        if descriptor < 0:
-            raise OSError(f"cannot attach a return probe to {item.place}")
-        return descriptor
+        return self._attach_kprobe(item, 1, name, _CALLS_IN_PROGRESS)
+
+    def _attach_kprobe(self, item: Attachment, at_return: int, name: str, most: int) -> int:
+        program = self._program(item, raw_bpf.Kind.KPROBE)
+        names = (name.encode(), item.place.encode())
+        return _checked(self._bcc.lib.bpf_attach_kprobe(program, at_return, *names, 0, most), item)
 
     def _fentry(self, item: Attachment) -> int:
-        name = self._full_name(item)
-        self._bpf.attach_kfunc(fn_name=name)
-        return int(self._bpf.kfunc_entry_fds[name])
+        program = self._program(item, raw_bpf.Kind.TRACING, raw_bpf.Kind.FENTRY)
+        return _checked(self._bcc.lib.bpf_attach_kfunc(program), item)
 
     def _fexit(self, item: Attachment) -> int:
-        name = self._full_name(item)
-        self._bpf.attach_kretfunc(fn_name=name)
-        return int(self._bpf.kfunc_exit_fds[name])
+        program = self._program(item, raw_bpf.Kind.TRACING, raw_bpf.Kind.FEXIT)
+        return _checked(self._bcc.lib.bpf_attach_kfunc(program), item)
 
-    def _full_name(self, item: Attachment) -> bytes:
-        """As bcc's macro made it: with or without the name of the kernel's image in between."""
-        [name] = [
-            name
-            for name in self._names
-            if name.startswith(item.function) and name.endswith(f"__{item.place}")
-        ]
-        return name.encode()
+    def _program(self, item: Attachment, kind: int, attach_type: int = 0) -> int:
+        """The text that bcc compiled, with the function's own constants, loaded."""
+        name = f"{item.kind}_{item.place}"
+        text = put_constants(self._bcc, self._bpf.module, item.program, dict(item.constants))
+        function = item.type_id if kind == raw_bpf.Kind.TRACING else 0
+        program = raw_bpf.load_program(
+            kind, text, name=name, attach_type=attach_type, function=function
+        )
+        self.programs[name] = program
+        return program
+
+
+def _checked(descriptor: int, item: Attachment) -> int:
+    if descriptor < 0:
+        raise OSError(f"cannot attach a {item.kind} to {item.place}")
+    return descriptor

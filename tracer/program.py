@@ -10,16 +10,15 @@ from pathlib import Path
 from tracer import histogram
 from tracer.architecture import architecture
 from tracer.btf import KernelTypes
-from tracer.casts import cast_macros
 from tracer.config import Config
 from tracer.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
-from tracer.function_layer import FunctionLayer, function_layer
+from tracer.function_layer import Attachment, FunctionLayer, function_layer
+from tracer.instructions import cast_macros
 from tracer.operations import OPERATIONS, TRANSPORTS, Bytes, Subject, SystemCall, system_calls
 
 __all__ = [
     "EVENTS",
     "LOST_REASONS",
-    "Attachment",
     "Program",
     "bpf_directory",
     "build",
@@ -75,20 +74,6 @@ _FIELDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
-    """One function of the program at one place in the kernel.
-
-    `kind` is raw_tracepoint, kprobe, kretprobe, fentry or fexit; `place` a tracepoint's name or a
-    function's. `probe` names the function's pair of entry and return in the metrics.
-    """
-
-    kind: str
-    function: str
-    place: str
-    probe: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Program:
     """All that the loader needs: a text, and where its functions go, in the order of attaching.
 
@@ -126,7 +111,7 @@ def build(config: Config, mechanism: str) -> Program:
     ]
     with KernelTypes() as types:
         layer = function_layer(config, mechanism, types)
-        macros = _macros(config, types) | {"PROBES": len(calls)} | layer.macros
+        macros = _macros(config, types) | {"PROBES": len(calls)} | dict(layer.macros)
     files = ["operations", *(["functions"] if layer.functions else []), "processes"]
     expanded: set[Path] = set()
     text = "\n".join(
@@ -134,7 +119,6 @@ def build(config: Config, mechanism: str) -> Program:
             *(f"#define {name} {value}" for name, value in macros.items()),
             f"enum event {{ {', '.join(f'EVENT_{name.upper()}' for name in EVENTS)} }};",
             *(_expand(bpf_directory() / f"{name}.bpf.c", expanded) for name in files),
-            *layer.texts,
             "",
         ]
     )
@@ -188,11 +172,7 @@ def _attachments(config: Config, layer: FunctionLayer) -> tuple[Attachment, ...]
         Attachment(_RAW, "on_thread_end", "sched_process_exit"),
         Attachment(_RAW, "exit_system_call", "sys_exit"),
         Attachment(_RAW, "enter_system_call", "sys_enter"),
-        *(
-            Attachment(kind, layer.program_name(kind, function), function.name, function.name)
-            for kind in layer.kinds
-            for function in layer.functions
-        ),
+        *layer.attachments,
     )
 
 

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import struct
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ __all__ = [
     "counting",
     "errno_name",
     "load",
+    "load_program",
     "make_counter",
     "open_event",
 ]
@@ -34,6 +36,7 @@ _MAP_TYPE_ARRAY = 2
 _SET_BPF, _ENABLE = 0x40042408, 0x2400
 _CLOSE_ON_EXEC = 8
 _PSEUDO_MAP_FD = 1
+_LOG_BYTES = 1 << 20
 
 PSEUDO_KERNEL_CALL = 2
 """In a call instruction's source: it is a function of the kernel's, not a helper."""
@@ -43,7 +46,7 @@ class Kind:
     """Program types, and the attach type of the one that has several."""
 
     KPROBE, TRACEPOINT, RAW_TRACEPOINT, TRACING = 2, 5, 17, 26
-    FENTRY = 24
+    FENTRY, FEXIT = 24, 25
 
 
 def _instruction(
@@ -139,19 +142,58 @@ def count_of(counter: int) -> int:
 def load(
     kind: int, instructions: bytes, *, attach_type: int = 0, function: int = 0
 ) -> Iterator[int]:
-    """Yield the descriptor of a program; `function` is the BTF id of what it is to attach to.
+    """Yield the descriptor of a program that is gone afterwards; see `load_program`."""
+    with _closing(
+        load_program(kind, instructions, attach_type=attach_type, function=function)
+    ) as program:
+        yield program
 
-    Raises OSError if the kernel refuses it.
+
+def load_program(
+    kind: int,
+    instructions: bytes,
+    *,
+    name: str = "lunatik_trial",
+    attach_type: int = 0,
+    function: int = 0,
+) -> int:
+    """Return the descriptor of a program; `function` is the BTF id of what it is to attach to.
+
+    Raises OSError if the kernel refuses it, with the verifier's last words, if it had any.
     """
+    load_once = functools.partial(
+        _load, kind, instructions, name=name, attach_type=attach_type, function=function
+    )
+    try:
+        return load_once(None)
+    except OSError as error:
+        log = ctypes.create_string_buffer(_LOG_BYTES)
+        with contextlib.suppress(OSError):
+            os.close(load_once(log))
+        words = log.value.decode(errors="replace").strip().splitlines()
+        message = "; ".join([os.strerror(error.errno or 0), *words[-3:]])
+        raise OSError(error.errno, message) from error
+
+
+def _load(
+    kind: int,
+    instructions: bytes,
+    log: "ctypes.Array[ctypes.c_char] | None",
+    *,
+    name: str,
+    attach_type: int,
+    function: int,
+) -> int:
     text = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"GPL")
+    level, size, address = (1, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
     attributes = struct.pack(
         "=IIQQIIQII16sIIIIQIIQIII4x",
         *(kind, len(instructions) // 8, ctypes.addressof(text), ctypes.addressof(licence)),
-        *(0, 0, 0, 0, 0, b"lunatik_trial", 0, attach_type, 0, 0, 0, 0, 0, 0, 0, function, 0),
+        *(level, size, address, 0, 0, name.encode()[:15], 0),
+        *(attach_type, 0, 0, 0, 0, 0, 0, 0, function, 0),
     )
-    with _closing(_bpf(_PROG_LOAD, attributes)) as program:
-        yield program
+    return _bpf(_PROG_LOAD, attributes)
 
 
 @contextlib.contextmanager
