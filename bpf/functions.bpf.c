@@ -291,25 +291,26 @@ typedef u64 context;
 #define FUNCTION_ARGUMENT(ctx, number) ((ctx)[(number) - 1])
 #define STACK_POINTER(ctx) 0
 
+/* In assembler, since the compiler would make one load of them, from an address it computes first. */
+#define CASE_OF_SLOTS(slots)                                                                  \
+	case slots:                                                                           \
+		asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(value) : "r"(ctx), "i"(8 * slots)); \
+		break
+
 static __always_inline s32 returned_value(context *ctx, u64 slots)
 {
+	u64 value = 0;
+
 	switch (slots) {
-	case 1:
-		return ctx[1];
-	case 2:
-		return ctx[2];
-	case 3:
-		return ctx[3];
-	case 4:
-		return ctx[4];
-	case 5:
-		return ctx[5];
-	case 6:
-		return ctx[6];
-	case 7:
-		return ctx[7];
+		CASE_OF_SLOTS(1);
+		CASE_OF_SLOTS(2);
+		CASE_OF_SLOTS(3);
+		CASE_OF_SLOTS(4);
+		CASE_OF_SLOTS(5);
+		CASE_OF_SLOTS(6);
+		CASE_OF_SLOTS(7);
 	}
-	return 0;
+	return value;
 }
 #else
 typedef struct pt_regs context;

@@ -24,7 +24,7 @@ from tracer.instructions import put_casts, put_constants
 from tracer.kprobe_events import event_name
 from tracer.program import Program, bpf_directory, build
 
-__all__ = ["import_bcc", "main"]
+__all__ = ["compile_program", "import_bcc", "main"]
 
 _DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
 _REQUEST_BYTES = 1 << 20
@@ -70,13 +70,12 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     bcc = import_bcc()
     config = Config.from_json(request["config"])
     program = build(config, request["mechanism"])
-    bpf = _compile(bcc, program)
-    table = bpf["system_calls"]
-    for number, value in program.system_calls.items():
-        table[table.Key(number)] = table.Leaf.from_buffer_copy(value)
+    bpf = compile_program(bcc, program)
     attacher = _Attacher(bcc, bpf, request["owner"])
     failures: dict[str, str] = {}
     for item in program.attachments:
+        if item.place in failures:
+            continue  # its return cannot be seen, so neither must its entry
         if (failure := attacher.attach(item)) is None:
             continue
         if item.kind == "raw_tracepoint":
@@ -102,7 +101,9 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     return description, descriptors
 
 
-def _compile(bcc: Any, program: Program) -> Any:
+def compile_program(bcc: Any, program: Program) -> Any:
+    """bcc's object, ready to load programs from: instructions put right, tables filled."""
+
     class Quiet(bcc.BPF):  # type: ignore[misc]
         """bcc attaches functions of certain names by itself, and fails as a whole if one fails."""
 
@@ -117,6 +118,9 @@ def _compile(bcc: Any, program: Program) -> Any:
         ) from error
     with KernelTypes() as types:
         put_casts(bcc, bpf.module, types)
+    table = bpf["system_calls"]
+    for number, value in program.system_calls.items():
+        table[table.Key(number)] = table.Leaf.from_buffer_copy(value)
     return bpf
 
 

@@ -1,19 +1,21 @@
 """Where the time of a traced call goes: each step alone, by the kernel's own account."""
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.calls import Calls, Work
 from tests.bench.peers import run_statistics
 from tests.bench.report import Section, table
 from tests.bench.statistic import Figure
-from tracer.capabilities import tracefs_directory
 from tracer.config import Config, Filter
+from tracer.loader import compile_program, import_bcc
 from tracer.maps import Map
-from tracer.program import bpf_directory, build
+from tracer.program import build
 from tracer.programs import program_info
 
 __all__ = ["measure"]
@@ -21,26 +23,30 @@ __all__ = ["measure"]
 _STEPS = {
     "step_empty": "an empty program, the account included",
     "step_clock": "reading the clock (at entry and at exit)",
-    "step_filter": "the filter (at entry and at exit)",
-    "step_thread": "finding the thread's entry, in a hash (at entry and at exit)",
-    "step_counter": "counting an entry (and a return), in a per-CPU array",
-    "step_socket": "from the descriptor to the socket",
+    "step_filter": "at entry: the task, its ids, the filter",
+    "step_filter_again": "at exit: the ids",
+    "step_thread": "finding the thread's place, in an array (at entry and at exit)",
+    "step_counter": "counting (at entry and at exit), in a per-CPU array",
+    "step_socket": "from the task and the descriptor to the socket",
     "step_cell": "histogram, sums, in a per-CPU array",
-    "enter_sendto": "**entry, all of it**",
-    "exit_returned": "**exit, all of it**",
 }
-_PLACES = {"exit_returned": "syscalls:sys_exit_sendto"}
+_WHOLE = {
+    "enter_system_call": "**entry, all of it**",
+    "exit_system_call": "**exit, all of it**",
+}
 _ENTRY = "syscalls:sys_enter_sendto"
 _COUNTED = Work("one", "tcp", 1, 400)
 
 _TEXT = """
-The steps of a traced call, each as a program of its own on the same system call, by `run_time_ns`.
-The empty program's time is taken off the others. Steps done twice a call cost that twice.
+The steps of a traced call, each as a program of its own at the entry of sendto, by `run_time_ns`,
+and the two programs themselves, which run at every system call of the machine, those of other
+processes included. The empty program's time is taken off the others. A step finds in the caches
+what the one before it has fetched; entry and exit do not, after a system call in between.
 
 {steps}
 
-Of the {all:.0f} ns of entry and exit together, {socket:.0f} go from the descriptor to the socket,
-{thread:.0f} to find the thread's entry twice and {clock:.0f} to read the clock twice.
+Of the {all:.0f} ns of entry and exit together, {clock:.0f} go to read the clock twice and
+{socket:.0f} from the descriptor to the socket.
 """
 
 
@@ -51,15 +57,15 @@ def measure(rounds: int) -> Section:
         with run_statistics():
             results = [_round(calls, programs) for _ in range(rounds)]
     floor = Figure(tuple(one["step_empty"] for one in results))
-    figures = {name: Figure(tuple(one[name] for one in results)) for name in _STEPS}
+    names = _STEPS | _WHOLE
+    figures = {name: Figure(tuple(one[name] for one in results)) for name in names}
     net = {name: figure.less(floor) for name, figure in figures.items()}
     rows = [[_STEPS["step_empty"], floor.text()]]
-    rows += [[what, net[name].text()] for name, what in _STEPS.items() if name != "step_empty"]
+    rows += [[what, net[name].text()] for name, what in names.items() if name != "step_empty"]
     text = _TEXT.format(
         steps=table(["", "ns"], rows),
-        all=net["enter_sendto"].median + net["exit_returned"].median,
+        all=sum(net[name].median for name in _WHOLE),
         socket=net["step_socket"].median,
-        thread=2 * net["step_thread"].median,
         clock=2 * net["step_clock"].median,
     )
     return Section("Where the time of a traced call goes", text)
@@ -78,19 +84,20 @@ def _round(calls: Calls, programs: dict[str, int]) -> dict[str, float]:
 @contextmanager
 def _attached(pid: int) -> Iterator[dict[str, int]]:
     """The programs' descriptors by name, with everything in place."""
-    os.environ["BCC_KERNEL_SOURCE"] = str(bpf_directory() / "kernel_headers")
-    from bcc import BPF  # noqa: PLC0415 - looks for the headers when it is imported
-
     config = Config(filter=Filter(pids=(pid,)), mechanism="tracepoint", tracer_pid=os.getpid())
-    program = build(config, "tracepoint", tracefs_directory())
-    text = program.text + Path(__file__).with_name("steps.bpf.c").read_text()
-    bpf = BPF(text=text)
+    program = build(config, "tracepoint")
+    steps = Path(__file__).with_name("steps.bpf.c").read_text()
+    assert set(re.findall(r"int (step_\w+)", steps)) == _STEPS.keys()
+    text = f"{program.text}\n#define THREAD {pid}\n{steps}"
+    bpf = compile_program(import_bcc(), replace(program, text=text))
     try:
-        word = (struct.pack("=I", pid // 64), struct.pack("=Q", 1 << pid % 64))
-        Map(bpf["followed"].map_fd).update(*word)
-        # The whole entry first: it makes the thread's entry, which others look for.
-        for name in reversed(_STEPS):
-            bpf.attach_tracepoint(tp=_PLACES.get(name, _ENTRY), fn_name=name)
-        yield {name: bpf.funcs[name.encode()].fd for name in _STEPS}
+        row = bytearray(64)
+        row[pid % 64] = 1
+        Map(bpf["followed"].map_fd).update(struct.pack("=I", pid // 64), bytes(row))
+        for item in program.attachments:
+            bpf.attach_raw_tracepoint(tp=item.place, fn_name=item.program)
+        for name in _STEPS:
+            bpf.attach_tracepoint(tp=_ENTRY, fn_name=name)
+        yield {name: bpf.funcs[name.encode()].fd for name in [*_STEPS, *_WHOLE]}
     finally:
         bpf.cleanup()

@@ -28,11 +28,11 @@ CPU. With one thread at both ends nothing but the calls is timed, so this is tra
 with two threads each message is a switch from one to the other, as between client and server. A
 round's time is that of its median slice of 100 calls, which the machine's other work seldom hits.
 
-*Empty programs* do nothing, on the same four tracepoints: the floor for anything that uses them;
-*raw* is the same on the raw tracepoints `sys_enter` and `sys_exit`, which every system call of
-every process passes. bpftrace answers the same question but for the transport: a histogram for each
-system call, failures by errno, bytes. This tracer runs as by default, every operation traced, on
-one process.
+*Empty programs* do nothing: one way on the tracepoints of these two calls, as bpftrace uses them;
+the other, *raw*, on the raw tracepoints `sys_enter` and `sys_exit`, as this tracer uses them, which
+every system call of every process passes. bpftrace answers the same question but for the transport:
+a histogram for each system call, failures by errno, bytes. This tracer runs as by default, every
+operation traced, on one process.
 
 Nanoseconds per call:
 
