@@ -120,11 +120,11 @@ class Map:
                 continue
             if failure not in (0, errno.ENOENT):
                 raise OSError(failure, os.strerror(failure))
-            view = memoryview(values).cast("B")
+            view, names, size_of_one = memoryview(values).cast("B"), keys.raw, self._value_size
             for i in range(count.value):
                 yield (
-                    keys.raw[i * self.key_size : (i + 1) * self.key_size],
-                    view[i * self._value_size : (i + 1) * self._value_size],
+                    names[i * self.key_size : (i + 1) * self.key_size],
+                    view[i * size_of_one : (i + 1) * size_of_one],
                 )
             if failure:
                 return

@@ -27,6 +27,7 @@ __all__ = ["read"]
 
 _ERRORS_AT = 3  # struct cell: count, sum_ns, bytes; then errors, then slots
 _SLOTS_AT = _ERRORS_AT + ERRNO_SLOTS
+_NO_ERRORS = bytes(8 * ERRNO_SLOTS)
 _CELLS = len(OPERATIONS) * len(TRANSPORTS)  # labelled cells of functions are numbered from there
 _FUNCTIONS = {function.name: function for function in FUNCTIONS}
 _OPERATION_OF_CALL = {call.name: operation.name for operation, call in system_calls()}
@@ -100,13 +101,10 @@ def _labelled_cells(loaded: Loaded, label: str) -> Iterator[_Cell]:
 def _aggregate(fields: memoryview) -> Aggregate:
     count, sum_ns, moved = fields[:_ERRORS_AT]
     errors = fields[_ERRORS_AT:_SLOTS_AT]
-    return Aggregate(
-        count=count,
-        sum_ns=sum_ns,
-        bytes=moved,
-        errors={ERRNO_NAMES[i]: number for i, number in enumerate(errors) if number},
-        slots=tuple(fields[_SLOTS_AT:]),
-    )
+    named = {}
+    if errors.tobytes() != _NO_ERRORS:  # a comparison of memory, where a loop would take longest
+        named = {ERRNO_NAMES[i]: number for i, number in enumerate(errors) if number}
+    return Aggregate(count, sum_ns, moved, named, tuple(fields[_SLOTS_AT:]))
 
 
 def _operation_series(index: int, label: str | None, aggregate: Aggregate) -> Series:

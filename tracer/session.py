@@ -11,6 +11,7 @@ import contextlib
 import os
 import struct
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -104,7 +105,9 @@ class Session:
 
     def snapshot(self) -> Snapshot:
         """All the numbers as of now. Costs a few system calls; never changes what is counted."""
-        return read(self._running(), self.config.label, self._threads_added)
+        loaded = self._running()
+        with _alone_on_this_cpu() if loaded.mechanism == "kprobe" else contextlib.nullcontext():
+            return read(loaded, self.config.label, self._threads_added)
 
     @property
     def failures(self) -> dict[str, str]:
@@ -141,6 +144,25 @@ class Session:
                 self._threads_added += 1
             else:
                 self._threads_added += threads.insert(struct.pack("=I", tid), bytes(_CALL.size))
+
+
+@contextlib.contextmanager
+def _alone_on_this_cpu() -> Iterator[None]:
+    """Keep other threads off the CPU that this thread runs on, if we may.
+
+    While a thread is inside a bpf(2) that reads a map, the kernel runs no program of a kprobe on its
+    CPU. A kernel that preempts there would let other threads' calls go past the probes meanwhile.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _input_of(guardian: "subprocess.Popen[bytes]") -> int:
