@@ -150,8 +150,8 @@ class Session:
 def _alone_on_this_cpu() -> Iterator[None]:
     """Keep other threads off the CPU that this thread runs on, if we may.
 
-    While a thread is inside a bpf(2) that reads a map, the kernel runs no program of a kprobe on its
-    CPU. A kernel that preempts there would let other threads' calls go past the probes meanwhile.
+    While a thread is inside a bpf(2) that reads a map, the kernel runs no program of a kprobe on
+    its CPU. A kernel that preempts there would let other threads' calls go by unseen meanwhile.
     """
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
