@@ -11,7 +11,7 @@ test_packages=(
 	chromium chromium-driver                                               # the live page
 	busybox-static kmod qemu-system-x86                                    # kernels in a VM
 	debootstrap                                                            # other userlands
-	linux-perf lua5.4 lua-socket microsocks                                # peers of the benchmarks
+	bpfcc-tools dante-server linux-perf lua5.4 lua-socket microsocks openssh-server # peers of the benchmarks
 )
 
 fail() { echo "lunatik-socket: $*" >&2; exit 3; }

@@ -13,7 +13,15 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import api_cost, proxy_cost, scrape_cost, start_and_size, steps, trace_cost
+from tests.bench import (
+    api_cost,
+    function_cost,
+    proxy_cost,
+    scrape_cost,
+    start_and_size,
+    steps,
+    trace_cost,
+)
 from tests.bench.picture import svg
 from tests.bench.report import Machine, Section, markdown
 
@@ -22,6 +30,7 @@ _DOCS = Path(__file__).parents[2] / "docs"
 _SECTIONS: dict[str, Callable[[int], Section]] = {
     "trace": trace_cost.measure,
     "steps": steps.measure,
+    "functions": function_cost.measure,
     "api": api_cost.measure,
     "proxy": proxy_cost.measure,
     "scrape": scrape_cost.measure,

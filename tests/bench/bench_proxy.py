@@ -14,19 +14,16 @@ import os
 import platform
 import resource
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-_HERE = Path(__file__).parent
-_ROOT = _HERE.parent.parent
-sys.path.insert(0, str(_ROOT))  # to be started by its path
+sys.path.insert(0, str(Path(__file__).parents[2]))  # to be started by its path
 
-from tests.load import Target, download, echo_clients  # noqa: E402
+from tests.bench.proxies import direct, microsocks, python_proxy
+from tests.load import Target, download, echo_clients
 
 _DOWNLOAD_BYTES = 100_000_000
 _CONNECTIONS = 10_000
@@ -42,55 +39,6 @@ class Result:
     download_gigabytes_per_second: float
     connections_per_second: float
     requests_per_second: float
-
-
-@dataclass(frozen=True)
-class Way:
-    """How to get through: the options of load.c, and the proxy's process."""
-
-    options: dict[str, int]
-    pid: int = 0
-
-
-@contextmanager
-def python_proxy(script: str) -> Iterator[Way]:
-    with subprocess.Popen(
-        [sys.executable, _HERE / script, "0"],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(_ROOT)},
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield Way({"proxy": int(process.stdout.readline())}, process.pid)
-        finally:
-            process.kill()
-
-
-@contextmanager
-def microsocks() -> Iterator[Way]:
-    from socket import create_connection, create_server  # noqa: PLC0415
-
-    with create_server(("127.0.0.1", 0)) as finder:
-        port = finder.getsockname()[1]
-    with subprocess.Popen(
-        ["microsocks", "-i", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            while True:
-                try:
-                    create_connection(("127.0.0.1", port), timeout=5).close()
-                    break
-                except ConnectionRefusedError:
-                    if process.poll() is not None:
-                        raise
-            yield Way({"proxy": port, "version": 5}, process.pid)
-        finally:
-            process.kill()
-
-
-@contextmanager
-def direct() -> Iterator[Way]:
-    yield Way({})
 
 
 def _measure(target: Target, proxy: dict[str, int]) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,22 @@ from tracer.libbpf import last_error, libbpf
 from tracer.programs import enable_run_statistics
 from tracer.session import Session
 
-__all__ = ["PEERS", "Account", "account", "bpftool", "is_here", "ours", "run_statistics"]
+__all__ = [
+    "PEERS",
+    "Account",
+    "account",
+    "bpftool",
+    "is_here",
+    "ours",
+    "programs_held",
+    "require",
+    "run_statistics",
+    "running",
+    "untraced",
+]
 
 _TIMEOUT_SECONDS = 30
+_ANY = ("kprobe", "raw_tracepoint", "tracepoint", "tracing")
 _CALLS = ("sendto", "recvfrom")
 _PLACES = tuple(f"sys_{way}_{call}" for call in _CALLS for way in ("enter", "exit"))
 _EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
@@ -68,7 +81,7 @@ def empty(_pid: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def empty_raw(_pid: int) -> Iterator[None]:
+def empty_raw(_pid: int) -> Iterator[int]:
     """The other floor: raw tracepoints, which every system call of the machine passes."""
     with contextlib.ExitStack() as held:
         for place in (b"sys_enter", b"sys_exit"):
@@ -77,17 +90,18 @@ def empty_raw(_pid: int) -> Iterator[None]:
             if link < 0:
                 raise last_error()
             held.callback(os.close, link)
-        yield None
+        yield os.getpid()
 
 
 @contextlib.contextmanager
-def ours(pid: int) -> Iterator[int]:
-    """The operation layer with all its labels, every operation traced, as by default."""
-    config = Config(filter=Filter(pids=(pid,)), mechanism="tracepoint", tracer_pid=os.getpid())
+def ours(*pids: int, mechanism: str = "tracepoint") -> Iterator[int]:
+    """All its labels, every operation traced, as by default; or with the function layer as well."""
+    config = Config(filter=Filter(pids=pids), mechanism=mechanism, tracer_pid=os.getpid())
     with Session(config) as session:
         yield os.getpid()
-        counted = sum(series.aggregate.count for series in session.snapshot().operations)
-    if not counted:
+        seen = session.snapshot()
+    layers = [seen.operations] if mechanism == "tracepoint" else [seen.operations, seen.functions]
+    if not all(any(series.aggregate.count for series in layer) for layer in layers):
         raise RuntimeError("the tracer counted nothing: what was measured is not tracing")
 
 
@@ -97,16 +111,16 @@ def bpftrace(pid: int) -> Iterator[int]:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "question.bt"
         script.write_text(_QUESTION)
-        with _running(["bpftrace", str(script), str(pid)], _tracepoints_of) as (holder, output):
+        with running(["bpftrace", str(script), str(pid)], _tracepoints_of) as (holder, output):
             yield holder
-    _require("@duration_ns", output)
+    require("@duration_ns", output)
 
 
 @contextlib.contextmanager
 def perf_trace(pid: int) -> Iterator[None]:
-    with _running(["perf", "trace", "-s", "-p", str(pid)], _perf_events_of) as (_, output):
+    with running(["perf", "trace", "-s", "-p", str(pid)], _perf_events_of) as (_, output):
         yield None
-    _require("sendto", output)
+    require("sendto", output)
 
 
 @contextlib.contextmanager
@@ -114,9 +128,9 @@ def strace(pid: int) -> Iterator[None]:
     def attached(_tracer: int) -> bool:
         return f"TracerPid:\t{_tracer}\n" in Path(f"/proc/{pid}/status").read_text()
 
-    with _running(["strace", "-c", "-w", "-f", "-p", str(pid)], attached) as (_, output):
+    with running(["strace", "-c", "-w", "-f", "-p", str(pid)], attached) as (_, output):
         yield None
-    _require("sendto", output)
+    require("sendto", output)
 
 
 PEERS: dict[str, Callable[[int], contextlib.AbstractContextManager[int | None]]] = {
@@ -138,7 +152,9 @@ def is_here(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], ready: Callable[[int], bool]) -> Iterator[tuple[int, list[str]]]:
+def running(
+    command: list[str], ready: Callable[[int], bool], *, timeout: float = _TIMEOUT_SECONDS
+) -> Iterator[tuple[int, list[str]]]:
     """A tracer from outside: its id; its output is in the list when the context has ended."""
     output: list[str] = []
     with (
@@ -146,7 +162,7 @@ def _running(command: list[str], ready: Callable[[int], bool]) -> Iterator[tuple
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
     ):
         try:
-            deadline = time.monotonic() + _TIMEOUT_SECONDS
+            deadline = time.monotonic() + timeout
             while not ready(process.pid):
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
@@ -155,12 +171,13 @@ def _running(command: list[str], ready: Callable[[int], bool]) -> Iterator[tuple
             yield process.pid, output
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(_TIMEOUT_SECONDS)
+            process.wait(timeout)
         log.seek(0)
         output.append(log.read())
 
 
-def _require(word: str, output: list[str]) -> None:
+def require(word: str, output: list[str]) -> None:
+    """Fail unless a tracer's output has it: it would not have traced."""
     if not any(word in text for text in output):
         raise RuntimeError(f'no "{word}" in a tracer\'s output: {output}')
 
@@ -188,25 +205,40 @@ class Account:
     runs: float
 
 
-def account(holder: int, calls: Calls, work: Work) -> Account:
-    """Have the work done, with the statistics on, and see what a process' programs took."""
-    before = _programs(holder)
+def account(holder: int, calls: Calls, work: Work, *, types: Container[str] = _ANY) -> Account:
+    """Have the work done, with the statistics on, and see what a process' programs took.
+
+    `types` leaves out programs that are not of these, as bpftool names them.
+    """
+    before = _programs(holder, types)
     calls.ns_per_call(work)
-    after = _programs(holder)
+    after = _programs(holder, types)
     moves = [(after[i][0] - before[i][0], after[i][1] - before[i][1]) for i in before]
     # A program with few runs belongs to calls that the workload does not make.
     moves = [(ns, runs) for ns, runs in moves if runs >= work.calls // 4]
     return Account(sum(ns for ns, _ in moves) / work.calls, sum(n for _, n in moves) / work.calls)
 
 
-def _programs(holder: int) -> dict[int, tuple[int, int]]:
-    """Of the programs at the tracepoints that a process holds: nanoseconds and runs, by id."""
-    ids = {one["prog_id"] for one in bpftool("perf", "show") if one["pid"] == holder}
+def _programs(holder: int, types: Container[str]) -> dict[int, tuple[int, int]]:
+    """Nanoseconds and runs, by id, of the programs that a process holds."""
+    held = programs_held(holder)
     return {
         one["id"]: (one.get("run_time_ns", 0), one.get("run_cnt", 0))
         for one in bpftool("prog", "show")
-        if one["id"] in ids
+        if one["id"] in held and one["type"] in types
     }
+
+
+def programs_held(pid: int) -> set[int]:
+    """The ids of the programs that a process has descriptors of, or of links to them.
+
+    `bpftool perf` would know those at tracepoints and probes alone, and nothing of fentry.
+    """
+    found = set()
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one of the directory itself, if ours
+            found |= set(re.findall(r"^prog_id:\s+(\d+)", path.read_text(), re.M))
+    return {int(number) for number in found}
 
 
 @contextlib.contextmanager

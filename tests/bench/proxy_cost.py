@@ -1,14 +1,16 @@
-"""The SOCKSv4 proxy with tracing off and on, against no proxy and against microsocks."""
+"""The SOCKSv4 proxy with tracing off and on, against no proxy and against other proxies."""
 
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from statistics import median
 
-from tests.bench.bench_proxy import Way, direct, microsocks, python_proxy
+from tests.bench import proxies
 from tests.bench.peers import ours
+from tests.bench.proxies import PEERS, Way
 from tests.bench.report import Bars, Section, Target, table
 from tests.bench.statistic import Figure, in_turns, paired_ratio
 from tests.load import Target as Server
@@ -21,7 +23,9 @@ _DOWNLOADS = 3
 _CONNECTIONS, _CLIENTS = 2_000, 50
 _TRACED = "this proxy, traced"
 _PLAIN = "this proxy"
-_MICROSOCKS = "microsocks"
+_DIRECT = "no proxy"
+_BARE = "a bare Python loop"
+_LUA = "this proxy's example in Lua"
 _WORKS = {
     "100 MB, GB/s": ".2f",
     "5 MB, GB/s": ".2f",
@@ -31,10 +35,15 @@ _WORKS = {
 
 _TEXT = """
 Client, proxy and target share this machine's loopback and its CPUs. A connection is opened, carries
-one message there and back, and is closed, {clients} clients at once. microsocks is Debian's; it has
-a thread a client and speaks SOCKSv5, one message each way more. A round's download is the median of
-three. `ssh -D` and dante are not measured here. More, with a thousand clients:
-[servers.md](servers.md).
+one message there and back, and is closed, {clients} clients at once. A round's download is the
+median of three. More, with a thousand clients: [servers.md](servers.md).
+
+*No proxy* is the ceiling. *A bare Python loop* is what Python can do at all: two threads a client,
+recv_into and sendall on one buffer of 256 KiB each, with no limits, no time-outs and no counts.
+The example in Lua is `examples/lua/socks4.lua`, one loop of documented calls and a buffer of
+64 KiB. The others are Debian's, in C: microsocks has a thread a client and speaks SOCKSv5, one
+message each way more; dante has processes; `ssh -D` goes through a server on this machine, with
+OpenSSH's default cipher, so that every byte is encrypted and decrypted once.
 
 {rates}
 
@@ -48,15 +57,19 @@ def measure(rounds: int) -> Section:
     """All ways in turns; tracing is put in place and taken away for each round."""
     with ExitStack() as running:
         server = running.enter_context(Server())
-        plain = running.enter_context(python_proxy("proxy_loop.py"))
+        plain = running.enter_context(proxies.python_proxy("proxy_loop.py"))
         ways = {
-            "no proxy": _round(server, running.enter_context(direct()), traced=False),
+            _DIRECT: _round(server, running.enter_context(proxies.direct()), traced=False),
             _PLAIN: _round(server, plain, traced=False),
             _TRACED: _round(server, plain, traced=True),
         }
-        if shutil.which("microsocks"):
-            way = running.enter_context(microsocks())
-            ways[_MICROSOCKS] = _round(server, way, traced=False)
+        others: dict[str, Callable[[], AbstractContextManager[Way]]]
+        others = {_BARE: partial(proxies.python_proxy, "proxy_bare.py"), _LUA: proxies.lua_proxy}
+        others |= {
+            name: serving for name, (program, serving) in PEERS.items() if shutil.which(program)
+        }
+        for name, serving in others.items():
+            ways[name] = _round(server, running.enter_context(serving()), traced=False)
         results = in_turns(ways, rounds)
     rates = {
         (way, work): Figure(tuple(one[work] for one in results[way]))
@@ -95,27 +108,45 @@ def _at_once(server: Server, way: dict[str, int]) -> float:
 
 def _section(rates: dict[tuple[str, str], Figure]) -> Section:
     large, _, _, connections = _WORKS
-    wanted = [(_TRACED, "no proxy", large, 0.75), (_TRACED, _PLAIN, large, 0.98)]
-    wanted.append((_TRACED, _PLAIN, connections, 0.98))
-    if (_MICROSOCKS, large) in rates:
-        wanted.append((_TRACED, _MICROSOCKS, large, 3.5))
-        wanted.append((_PLAIN, _MICROSOCKS, connections, 0.8))
-    targets = [
-        _target(above, below, work, least, paired_ratio(rates[above, work], rates[below, work]))
-        for above, below, work, least in wanted
+    wanted = [
+        (_TRACED, _DIRECT, large, 0.75),
+        (_TRACED, _PLAIN, large, 0.98),
+        (_TRACED, _PLAIN, connections, 0.98),
+        (_TRACED, "microsocks", large, 3.5),
+        (_PLAIN, "microsocks", connections, 0.8),
+        (_TRACED, "ssh -D", large, 4),
     ]
-    targets.append(Target("100 MB, traced / `ssh -D`", "≥ 4", "no SSH server here", None))
+    targets = [_target(rates, *one) for one in wanted]
+    compared = [[target.what, target.figure] for target in targets if target.met is not None]
+    compared += [
+        [
+            _what(_PLAIN, other, work),
+            paired_ratio(rates[_PLAIN, work], rates[other, work]).text(".2f"),
+        ]
+        for other in (_BARE, "dante")
+        for work in (large, connections)
+        if (other, work) in rates
+    ]
     ways = list(dict.fromkeys(way for way, _ in rates))
     rows = [[way, *(rates[way, work].text(form) for work, form in _WORKS.items())] for way in ways]
     bars = [(way, rates[way, large].median, f"{rates[way, large].median:.2f} GB/s") for way in ways]
     text = _TEXT.format(
         clients=_CLIENTS,
         rates=table(["", *_WORKS], rows),
-        ratios=table(["", "ratio"], [[t.what, t.figure] for t in targets if t.met is not None]),
+        ratios=table(["", "ratio"], compared),
     )
     return Section("The proxy", text, targets, [Bars("A download of 100 MB: GB/s", bars)])
 
 
-def _target(above: str, below: str, work: str, least: float, ratio: Figure) -> Target:
-    what = f"{work.partition(',')[0]}: {above} / {below}"
+def _target(
+    rates: dict[tuple[str, str], Figure], above: str, below: str, work: str, least: float
+) -> Target:
+    what = _what(above, below, work)
+    if (below, work) not in rates:
+        return Target(what, f"≥ {least}", f"no {below} here", None)
+    ratio = paired_ratio(rates[above, work], rates[below, work])
     return Target(what, f"≥ {least}", ratio.text(".2f"), ratio.median >= least)
+
+
+def _what(above: str, below: str, work: str) -> str:
+    return f"{work.partition(',')[0]}: {above} / {below}"
