@@ -3,7 +3,9 @@
  * The operation layer: every system call that is a documented socket operation, from its entry to
  * its return.
  *
- * Probes    raw tracepoints sys_enter -> enter_system_call, sys_exit -> exit_system_call
+ * Probes    raw tracepoints sys_enter -> enter_system_call, sys_exit -> exit_system_call; or
+ *           (BY_FUNCTION) the functions of the system calls of the table, __x64_sys_sendto and so
+ *           on, to the same by one kprobe for them all
  * Maps      system_calls  number -> struct system_call, filled from tracer/operations.py
  *           and those of aggregate.h, filter.h and in_flight.h
  * Overhead  docs/benchmarks.md
@@ -77,31 +79,29 @@ static __always_inline void start_call(struct call *call, struct system_call *kn
 	call->start_ns = bpf_ktime_get_ns();
 }
 
-int enter_system_call(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void enter_call(void *registers, u32 number)
 {
-	u32 number = ctx->args[1];
 	struct system_call *known = system_calls.lookup(&number);
 	struct socket_description socket = {};
-	void *task, *registers = (void *)ctx->args[0];
 	struct call *call;
 	u64 pid_tgid;
+	void *task;
 	bool counts;
 
 	if (!known || !known->subject)
-		return 0;
+		return;
 	task = current_task();
 	pid_tgid = ids_of(task);
 	if (!is_traced(pid_tgid) || is_32_bit(task))
-		return 0;
+		return;
 	counts = describe_subject(&socket, known->subject, task, registers);
 	call = call_of_thread(pid_tgid);
 	if (!counts)
-		return 0;
+		return;
 	if (call)
 		start_call(call, known, &socket, registers);
 	else
 		count_event(EVENT_START_MAP_FULL);
-	return 0;
 }
 
 /*
@@ -141,31 +141,41 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns, 
 		add_bytes_of_messages(cell, call->messages, ret);
 }
 
+/* Most returns are from calls that are not in the table. */
+static __always_inline bool is_in_table(void *registers)
+{
+#ifdef BY_FUNCTION
+	return true; /* attached to no others */
+#else
+	u32 number = 0;
+	struct system_call *known;
+
+	READ_FIELD(&number, registers, SYSTEM_CALL_NUMBER);
+	known = system_calls.lookup(&number);
+	return known && known->subject;
+#endif
+}
+
 /*
  * A thread without a place of its own: it may have an entry in the hash. One that has none either,
  * and returns from a call that is traced, was in it before tracing began; the entry made here keeps
- * its later reads of files from looking the same. Most returns are from other calls, and have
- * nothing to do here.
+ * its later reads of files from looking the same.
  */
 static __always_inline struct call *call_of_other_thread(void *registers, u64 pid_tgid)
 {
-	u32 number = 0, tid = pid_tgid;
-	struct system_call *known;
+	u32 tid = pid_tgid;
 	struct call *call;
 
 #ifdef FILTER_PIDS
 	if (!is_followed(pid_tgid >> 32))
 		return 0;
 #endif
-	READ_FIELD(&number, registers, SYSTEM_CALL_NUMBER);
-	known = system_calls.lookup(&number);
-	if (!known || !known->subject)
+	if (!is_in_table(registers))
 		return 0;
 	call = threads.lookup(&tid);
 	if (call)
 		return call;
-	if (known->subject == SUBJECT_UNCOUNTED || !is_armed() || !is_traced(pid_tgid) ||
-	    is_32_bit(current_task()))
+	if (!is_armed() || !is_traced(pid_tgid) || is_32_bit(current_task()))
 		return 0;
 	/* Without room for it, it was counted as such when it entered. */
 	if (call_of_thread(tid))
@@ -173,19 +183,48 @@ static __always_inline struct call *call_of_other_thread(void *registers, u64 pi
 	return 0;
 }
 
-int exit_system_call(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void leave_call(void *registers, s64 ret)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), now_ns;
-	struct call *call;
+	struct call *call = place_of_thread(pid_tgid);
 
-	call = place_of_thread(pid_tgid);
 	if (!call)
-		call = call_of_other_thread((void *)ctx->args[0], pid_tgid);
+		call = call_of_other_thread(registers, pid_tgid);
 	if (!call || !call->start_ns)
-		return 0;
+		return;
 	now_ns = bpf_ktime_get_ns();
 	if (call->bytes != BYTES_UNCOUNTED)
-		finish_call(call, ctx->args[1], now_ns, pid_tgid);
+		finish_call(call, ret, now_ns, pid_tgid);
 	call->start_ns = 0;
+}
+
+#ifdef BY_FUNCTION
+/* Each of these functions has one argument, the registers with which user space called. */
+int enter_system_call(struct pt_regs *ctx)
+{
+	void *registers = (void *)PT_REGS_PARM1(ctx);
+	u32 number = -1;
+
+	READ_FIELD(&number, registers, SYSTEM_CALL_NUMBER);
+	enter_call(registers, number);
 	return 0;
 }
+
+int exit_system_call(struct pt_regs *ctx)
+{
+	leave_call(0, PT_REGS_RC(ctx));
+	return 0;
+}
+#else
+int enter_system_call(struct bpf_raw_tracepoint_args *ctx)
+{
+	enter_call((void *)ctx->args[0], ctx->args[1]);
+	return 0;
+}
+
+int exit_system_call(struct bpf_raw_tracepoint_args *ctx)
+{
+	leave_call((void *)ctx->args[0], ctx->args[1]);
+	return 0;
+}
+#endif

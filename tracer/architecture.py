@@ -16,13 +16,15 @@ __all__ = ["Architecture", "architecture"]
 class Architecture:
     """One architecture, as its kernel's types have it.
 
-    `numbers` are those of the 64-bit system calls, by the kernel's names. `arguments` tells where a
+    `numbers` are those of the 64-bit system calls, by the kernel's names; `prefix` and such a name
+    make that of the kernel's function. `arguments` tells where a
     call's first arguments are: fields of struct pt_regs, and bytes to add to their offsets;
     `number` the field with the system call's number. `compat` is the field of struct thread_info
     and the bit in it that tells a call by a 32-bit program, which has other numbers.
     """
 
     numbers: dict[str, int]
+    prefix: str
     arguments: tuple[tuple[str, int], ...]
     number: str
     compat: tuple[str, int]
@@ -65,6 +67,7 @@ _X86_64 = Architecture(
         "bpf": 321,
         "epoll_pwait2": 441,
     },
+    prefix="__x64_sys_",
     arguments=(("di", 0), ("si", 0), ("dx", 0)),
     number="orig_ax",
     compat=("status", 1 << 1),  # TS_COMPAT
@@ -102,6 +105,7 @@ _AARCH64 = Architecture(
         "bpf": 280,
         "epoll_pwait2": 441,
     },
+    prefix="__arm64_sys_",
     arguments=(("regs", 0), ("regs", 8), ("regs", 16)),
     number="syscallno",
     compat=("flags", 1 << 22),  # TIF_32BIT

@@ -10,6 +10,7 @@ from tracer.errors import PermissionRefused, UnsupportedError
 __all__ = [
     "has_capability",
     "in_initial_pid_namespace",
+    "kernel_preempts",
     "lift_memory_limit",
     "require_basics",
     "require_rights",
@@ -48,6 +49,15 @@ def tracefs_directory() -> Path:
 def in_initial_pid_namespace() -> bool:
     """Whether process ids here are those that the kernel side sees."""
     return Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE
+
+
+def kernel_preempts() -> bool:
+    """Whether a thread may lose its CPU to another one inside the kernel; true if unknown."""
+    try:  # what a kernel that lets itself be told does now: "none (voluntary) full"
+        chosen = Path("/sys/kernel/debug/sched/preempt").read_text()
+    except OSError:
+        return "PREEMPT" in os.uname().version
+    return "(none)" not in chosen and "(voluntary)" not in chosen
 
 
 def require_rights() -> None:

@@ -12,10 +12,11 @@ from tracer.config import Config
 from tracer.instructions import constant_macros
 from tracer.operations import FUNCTIONS, PATHS, Argument, Function
 
-__all__ = ["Attachment", "FunctionLayer", "function_layer"]
+__all__ = ["FUNCTION_PROGRAMS", "Attachment", "FunctionLayer", "function_layer"]
 
 _KINDS = {"kprobe": ("kretprobe", "kprobe"), "fentry": ("fexit", "fentry")}
-_ENTERED, _RETURNED = "function_entered", "function_returned"
+FUNCTION_PROGRAMS = _ENTERED, _RETURNED = "function_entered", "function_returned"
+"""Those of bpf/functions.bpf.c."""
 
 _ARGUMENTS = {argument: i for i, argument in enumerate(Argument)}
 _RETURNS = ("STATUS", "BYTES", "NOTHING")
@@ -24,16 +25,19 @@ _PATH_OF_SOCKET = len(PATHS)
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A program at one place in the kernel.
+    """A program at one place in the kernel, or at several.
 
-    `kind` is raw_tracepoint, kprobe, kretprobe, fentry or fexit; `place` a tracepoint's name or a
-    function's, whose number among the kernel's types is `type_id`. `constants` are those that the
-    program is to have (tracer/instructions.py).
+    `kind` is raw_tracepoint, kprobe, kretprobe, fentry, fexit, kprobe_multi or kretprobe_multi;
+    `place` a tracepoint's name or a function's, whose number among the kernel's types is `type_id`;
+    for the last two kinds all functions' names, with commas. `constants` are those that the program
+    is to have (tracer/instructions.py). `copy` tells programs from one another that are attached to
+    one place twice.
     """
 
     kind: str
     program: str
     place: str
+    copy: str = ""
     type_id: int = 0
     constants: tuple[tuple[str, int], ...] = ()
 
@@ -98,6 +102,6 @@ def _attachment(
         kind,
         program,
         function.name,
-        types.function_id(function.name) or 0,
-        tuple(constants.items()),
+        type_id=types.function_id(function.name) or 0,
+        constants=tuple(constants.items()),
     )

@@ -33,12 +33,14 @@ class Loaded:
 
     `probes` and `functions` are the names of the two layers' probes by their numbers in the maps,
     `absent` the functions that this kernel lacks; `failures` says why a probe could not be
-    attached. `owner` is set to our pid if probes were made that outlive us without care.
+    attached. `mechanism` is the function layer's, `operations_by` the other one's. `owner` is set
+    to our pid if probes were made that outlive us without care.
     """
 
     maps: dict[str, Map]
     programs: dict[str, int]
     mechanism: str
+    operations_by: str
     probes: tuple[str, ...]
     functions: tuple[str, ...]
     absent: tuple[str, ...]
@@ -151,6 +153,7 @@ def _assemble(description: dict[str, Any], descriptors: list[int]) -> Loaded:
         maps={name: Map(next(remaining)) for name in description["maps"]},
         programs={name: next(remaining) for name in description["programs"]},
         mechanism=description["mechanism"],
+        operations_by=description["operations_by"],
         probes=tuple(description["probes"]),
         functions=tuple(description["functions"]),
         absent=tuple(description["absent"]),

@@ -18,7 +18,7 @@ from typing import Any
 from tracer import raw_bpf
 from tracer.btf import KernelTypes
 
-__all__ = ["cast_macros", "constant_macros", "put_casts", "put_constants"]
+__all__ = ["cast_macros", "constant_macros", "put_casts", "put_constants", "text_of"]
 
 _HELPER = 0x7EAD0001
 _FUNCTION, _WORDS = "bpf_rdonly_cast", "timespec64"
@@ -53,7 +53,7 @@ def put_casts(bcc: Any, module: Any, types: KernelTypes) -> None:
     replacement = struct.pack("=BBhi", 0x85, raw_bpf.PSEUDO_KERNEL_CALL << 4, 0, function)
     for i in range(bcc.lib.bpf_num_functions(module)):
         name = bcc.lib.bpf_function_name(module, i)
-        text = _replace(_text_of(bcc, module, name), {wanted: replacement})
+        text = _replace(text_of(bcc, module, name.decode()), {wanted: replacement})
         ctypes.memmove(bcc.lib.bpf_function_start(module, name), text, len(text))
 
 
@@ -62,11 +62,11 @@ def constant_macros() -> dict[str, object]:
     return {f"CONSTANT_{name}": _FIRST_CONSTANT + i for i, name in enumerate(_CONSTANTS)}
 
 
-def put_constants(bcc: Any, module: Any, name: str, constants: Mapping[str, int]) -> bytes:
-    """The instructions of the program of this name with these constants, by `_CONSTANTS`."""
+def put_constants(text: bytes, constants: Mapping[str, int]) -> bytes:
+    """The instructions with these constants, by `_CONSTANTS`."""
     move = 0xB7  # a register = a number
     return _replace(
-        _text_of(bcc, module, name.encode()),
+        text,
         {
             struct.pack("=BBhi", move, register, 0, _FIRST_CONSTANT + i): struct.pack(
                 "=BBhi", move, register, 0, constants[constant]
@@ -77,9 +77,10 @@ def put_constants(bcc: Any, module: Any, name: str, constants: Mapping[str, int]
     )
 
 
-def _text_of(bcc: Any, module: Any, name: bytes) -> bytes:
-    size = bcc.lib.bpf_function_size(module, name)
-    return ctypes.string_at(bcc.lib.bpf_function_start(module, name), size)
+def text_of(bcc: Any, module: Any, name: str) -> bytes:
+    """The instructions of the program of this name, as they are."""
+    size = bcc.lib.bpf_function_size(module, name.encode())
+    return ctypes.string_at(bcc.lib.bpf_function_start(module, name.encode()), size)
 
 
 def _replace(text: bytes, replacements: Mapping[bytes, bytes]) -> bytes:

@@ -19,8 +19,8 @@ from tracer import raw_bpf
 from tracer.btf import KernelTypes
 from tracer.config import Config
 from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError
-from tracer.function_layer import Attachment
-from tracer.instructions import put_casts, put_constants
+from tracer.function_layer import FUNCTION_PROGRAMS, Attachment
+from tracer.instructions import put_casts, put_constants, text_of
 from tracer.kprobe_events import event_name
 from tracer.program import Program, bpf_directory, build
 
@@ -78,7 +78,7 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
             continue  # its return cannot be seen, so neither must its entry
         if (failure := attacher.attach(item)) is None:
             continue
-        if item.kind == "raw_tracepoint":
+        if item.program not in FUNCTION_PROGRAMS:
             raise ProgramError(
                 f"cannot attach to {item.place}: {failure}; see lunatik-socket doctor"
             )
@@ -90,6 +90,7 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     ]
     description = {
         "mechanism": request["mechanism"],
+        "operations_by": program.mechanism,
         "maps": program.maps,
         "programs": list(attacher.programs),
         "probes": program.probes,
@@ -146,10 +147,17 @@ class _Attacher:
         return None
 
     def _raw_tracepoint(self, item: Attachment) -> int:
-        function = self._bpf.load_func(item.program, self._bcc.BPF.RAW_TRACEPOINT)
-        self.programs[item.program] = function.fd
-        self._bpf.attach_raw_tracepoint(tp=item.place, fn_name=item.program)
-        return int(self._bpf.raw_tracepoint_fds[item.place.encode()])
+        program = self._program(item, raw_bpf.Kind.RAW_TRACEPOINT)
+        lib = self._bcc.lib
+        return _checked(lib.bpf_attach_raw_tracepoint(program, item.place.encode()), item)
+
+    def _kprobe_multi(self, item: Attachment, *, at_return: bool = False) -> int:
+        program = self._program(item, raw_bpf.Kind.KPROBE, raw_bpf.Kind.KPROBE_MULTI)
+        places = item.place.split(",")
+        return raw_bpf.attach_to_functions(program, places, at_return=at_return)
+
+    def _kretprobe_multi(self, item: Attachment) -> int:
+        return self._kprobe_multi(item, at_return=True)
 
     def _kprobe(self, item: Attachment) -> int:
         return self._attach_kprobe(item, 0, f"p_{item.place}", 0)
@@ -173,15 +181,20 @@ class _Attacher:
         return _checked(self._bcc.lib.bpf_attach_kfunc(program), item)
 
     def _program(self, item: Attachment, kind: int, attach_type: int = 0) -> int:
-        """The text that bcc compiled, with the function's own constants, loaded."""
-        name = f"{item.kind}_{item.place}"
-        text = put_constants(self._bcc, self._bpf.module, item.program, dict(item.constants))
-        function = item.type_id if kind == raw_bpf.Kind.TRACING else 0
-        program = raw_bpf.load_program(
-            kind, text, name=name, attach_type=attach_type, function=function
+        """What bcc compiled, loaded; with the function's own constants, if it is at a function."""
+        name = item.program + item.copy
+        text = text_of(self._bcc, self._bpf.module, item.program)
+        if item.constants:
+            name = f"{item.kind}_{item.place}"
+            text = put_constants(text, dict(item.constants))
+        self.programs[name] = raw_bpf.load_program(
+            kind,
+            text,
+            name=name,
+            attach_type=attach_type,
+            function=item.type_id if kind == raw_bpf.Kind.TRACING else 0,
         )
-        self.programs[name] = program
-        return program
+        return self.programs[name]
 
 
 def _checked(descriptor: int, item: Attachment) -> int:

@@ -15,7 +15,7 @@ from tracer.errors import PermissionRefused, TracerError, UnsupportedError
 from tracer.libbpf import libbpf
 from tracer.raw_bpf import Kind
 
-__all__ = ["MECHANISMS", "prove"]
+__all__ = ["MECHANISMS", "prove", "works"]
 
 _KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 _BTF_KIND_FUNC = 12
@@ -83,18 +83,40 @@ def _prove_fentry() -> None:
         _require_fired("fentry", counter, _close_a_socket)
 
 
+def _prove_kprobe_multi() -> None:
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(
+            Kind.KPROBE, raw_bpf.counting(counter), attach_type=Kind.KPROBE_MULTI
+        ) as program,
+        raw_bpf.closing(raw_bpf.attach_to_functions(program, [_FUNCTION])),
+    ):
+        _require_fired("kprobe_multi", counter, _close_a_socket)
+
+
 _PROOFS: dict[str, Callable[[], None]] = {
     "tracepoint": _prove_tracepoint,
+    "kprobe_multi": _prove_kprobe_multi,
     "kprobe": _prove_kprobe,
     "fentry": _prove_fentry,
 }
 _MENDS = {
     "tracepoint": "run as root, outside of containers that forbid bpf(2)",
+    "kprobe_multi": "tracepoints do the same",
     "kprobe": "the operation layer works without it",
     "fentry": "the operation layer works without it",
 }
 MECHANISMS = tuple(_PROOFS)
-"""By name, the cheapest for the operation layer first."""
+"""By name."""
+
+
+def works(mechanism: str) -> bool:
+    """Whether `prove` has nothing against it."""
+    try:
+        prove(mechanism)
+    except TracerError:
+        return False
+    return True
 
 
 def _btf_id(function: str) -> int:

@@ -14,6 +14,7 @@ from tracer.config import Config
 from tracer.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
 from tracer.function_layer import Attachment, FunctionLayer, function_layer
 from tracer.instructions import cast_macros
+from tracer.mechanisms import works
 from tracer.operations import OPERATIONS, TRANSPORTS, Bytes, Subject, SystemCall, system_calls
 
 __all__ = [
@@ -79,7 +80,7 @@ class Program:
 
     `probes` and `functions` name the two layers' probes by their numbers in the maps; `absent` are
     the functions of the table that this kernel does not have. `system_calls` is the content of the
-    map of that name: struct system_call by number.
+    map of that name: struct system_call by number; `mechanism` is how they are attached to.
     """
 
     text: str
@@ -89,6 +90,7 @@ class Program:
     absent: tuple[str, ...]
     maps: tuple[str, ...]
     system_calls: dict[int, bytes]
+    mechanism: str
 
 
 def bpf_directory() -> Path:
@@ -112,6 +114,9 @@ def build(config: Config, mechanism: str) -> Program:
     with KernelTypes() as types:
         layer = function_layer(config, mechanism, types)
         macros = _macros(config, types) | {"PROBES": len(calls)} | dict(layer.macros)
+        places = _functions_of_calls([call for _, call in calls], types)
+    if places:
+        macros["BY_FUNCTION"] = 1
     files = ["operations", *(["functions"] if layer.functions else []), "processes"]
     expanded: set[Path] = set()
     text = "\n".join(
@@ -124,13 +129,28 @@ def build(config: Config, mechanism: str) -> Program:
     )
     return Program(
         text,
-        _attachments(config, layer),
+        _attachments(config, layer, places),
         tuple(call.name for _, call in calls),
         tuple(function.name for function in layer.functions),
         layer.absent,
         _maps(config, layer),
         _system_calls(calls, layer),
+        "kprobe_multi" if places else "tracepoint",
     )
+
+
+def _functions_of_calls(calls: list[SystemCall], types: KernelTypes) -> str:
+    """The kernel's functions of the system calls, with commas; none if tracepoints serve better.
+
+    They do wherever their programs run undisturbed, and where there is nothing else. Since 7.0 or
+    so they may be preempted, and until they run again every call on their CPU goes by unseen. A
+    kprobe's program is never preempted.
+    """
+    if types.function_id("trace_call_bpf_faultable") is None or not works("kprobe_multi"):
+        return ""
+    functions = [f"{architecture().prefix}{call.name}" for call in calls]
+    all_here = all(types.function_id(name) is not None for name in functions)
+    return ",".join(functions) if all_here else ""
 
 
 def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
@@ -164,14 +184,28 @@ def _system_calls(calls: list[tuple[int, SystemCall]], layer: FunctionLayer) -> 
     return found
 
 
-def _attachments(config: Config, layer: FunctionLayer) -> tuple[Attachment, ...]:
+def _attachments(config: Config, layer: FunctionLayer, places: str) -> tuple[Attachment, ...]:
     """Processes first, then returns, then entries: what entered is then always seen returning."""
+    returned, entered = (
+        (("kretprobe_multi", places), ("kprobe_multi", places))
+        if places
+        else ((_RAW, "sys_exit"), (_RAW, "sys_enter"))
+    )
+    # Twice each, since the kernel skips a program that was preempted on that CPU, and to do these
+    # twice does no harm.
+    following = [
+        Attachment(_RAW, program, tracepoint, copy)
+        for program, tracepoint in (
+            *([("on_fork", "sched_process_fork")] * config.filter.follow_forks),
+            ("on_exec", "sched_process_exec"),
+            ("on_thread_end", "sched_process_exit"),
+        )
+        for copy in ("", "_again")
+    ]
     return (
-        *([Attachment(_RAW, "on_fork", "sched_process_fork")] * config.filter.follow_forks),
-        Attachment(_RAW, "on_exec", "sched_process_exec"),
-        Attachment(_RAW, "on_thread_end", "sched_process_exit"),
-        Attachment(_RAW, "exit_system_call", "sys_exit"),
-        Attachment(_RAW, "enter_system_call", "sys_enter"),
+        *following,
+        Attachment(returned[0], "exit_system_call", returned[1]),
+        Attachment(entered[0], "enter_system_call", entered[1]),
         *layer.attachments,
     )
 

@@ -11,7 +11,7 @@ import fcntl
 import functools
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tracer.architecture import architecture
 
@@ -21,7 +21,9 @@ __all__ = [
     "Kind",
     "attach",
     "attach_to_event",
+    "attach_to_functions",
     "casting",
+    "closing",
     "count_of",
     "counting",
     "errno_name",
@@ -31,7 +33,7 @@ __all__ = [
     "open_event",
 ]
 
-_MAP_CREATE, _MAP_LOOKUP_ELEM, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 1, 5, 17
+_MAP_CREATE, _MAP_LOOKUP_ELEM, _PROG_LOAD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 0, 1, 5, 17, 28
 _MAP_TYPE_ARRAY = 2
 _SET_BPF, _ENABLE = 0x40042408, 0x2400
 _CLOSE_ON_EXEC = 8
@@ -46,7 +48,7 @@ class Kind:
     """Program types, and the attach type of the one that has several."""
 
     KPROBE, TRACEPOINT, RAW_TRACEPOINT, TRACING = 2, 5, 17, 26
-    FENTRY, FEXIT = 24, 25
+    FENTRY, FEXIT, KPROBE_MULTI = 24, 25, 42
 
 
 def _instruction(
@@ -116,7 +118,8 @@ def _bpf(command: int, attributes: bytes) -> int:
 
 
 @contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[int]:
+def closing(descriptor: int) -> Iterator[int]:
+    """Yield the descriptor, and close it."""
     try:
         yield descriptor
     finally:
@@ -126,7 +129,7 @@ def _closing(descriptor: int) -> Iterator[int]:
 @contextlib.contextmanager
 def make_counter() -> Iterator[int]:
     """Yield the descriptor of an array map of one 64-bit number; raises OSError."""
-    with _closing(_bpf(_MAP_CREATE, struct.pack("=IIII", _MAP_TYPE_ARRAY, 4, 8, 1))) as counter:
+    with closing(_bpf(_MAP_CREATE, struct.pack("=IIII", _MAP_TYPE_ARRAY, 4, 8, 1))) as counter:
         yield counter
 
 
@@ -143,7 +146,7 @@ def load(
     kind: int, instructions: bytes, *, attach_type: int = 0, function: int = 0
 ) -> Iterator[int]:
     """Yield the descriptor of a program that is gone afterwards; see `load_program`."""
-    with _closing(
+    with closing(
         load_program(kind, instructions, attach_type=attach_type, function=function)
     ) as program:
         yield program
@@ -209,7 +212,7 @@ def open_event(kind: int, config: int = 0, name: str | None = None) -> Iterator[
         ctypes.c_int(-1),
         ctypes.c_ulong(_CLOSE_ON_EXEC),
     )
-    with _closing(_call("perf_event_open", buffer, *arguments)) as event:
+    with closing(_call("perf_event_open", buffer, *arguments)) as event:
         yield event
 
 
@@ -227,8 +230,23 @@ def attach(program: int, tracepoint: str | None = None) -> Iterator[int]:
     """
     name = ctypes.create_string_buffer(tracepoint.encode()) if tracepoint else None
     address = ctypes.addressof(name) if name else 0
-    with _closing(_bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", address, program))) as link:
+    with closing(_bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", address, program))) as link:
         yield link
+
+
+def attach_to_functions(program: int, functions: Sequence[str], *, at_return: bool = False) -> int:
+    """Return the descriptor of a link that runs a KPROBE_MULTI program at all these functions.
+
+    Raises OSError.
+    """
+    names = [ctypes.create_string_buffer(name.encode()) for name in functions]
+    addresses = (ctypes.c_uint64 * len(names))(*map(ctypes.addressof, names))
+    attributes = struct.pack(
+        "=IIIIIIQQQ",
+        *(program, 0, Kind.KPROBE_MULTI, 0),
+        *(int(at_return), len(names), ctypes.addressof(addresses), 0, 0),
+    )
+    return _bpf(_LINK_CREATE, attributes)
 
 
 def errno_name(error: OSError) -> str:

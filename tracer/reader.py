@@ -145,7 +145,7 @@ def _operation_probes(loaded: Loaded) -> Iterator[ProbeUse]:
         yield ProbeUse(
             name=name,
             operation=_OPERATION_OF_CALL[name],
-            mechanism="tracepoint",
+            mechanism=loaded.operations_by,
             attached=True,
             entries=entered,
             returns=returned,

@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import Self
 
 from tracer.blocked import threads_blocked_elsewhere
-from tracer.capabilities import in_initial_pid_namespace, require_basics
+from tracer.capabilities import in_initial_pid_namespace, kernel_preempts, require_basics
 from tracer.cgroups import cgroup_directory
 from tracer.config import Config
-from tracer.errors import CallError, PermissionRefused, TracerError, UnsupportedError
+from tracer.errors import CallError, PermissionRefused, UnsupportedError
 from tracer.hand_over import Loaded, load
 from tracer.kprobe_events import remove_leftovers, start_guardian
-from tracer.mechanisms import prove
+from tracer.mechanisms import prove, works
 from tracer.programs import enable_run_statistics
 from tracer.reader import read
 from tracer.snapshot import Snapshot
@@ -186,15 +186,15 @@ def _enable_statistics() -> int:
 
 
 def _choose(mechanism: str) -> str:
-    """The function layer's mechanism: what was asked for, or the cheapest that works here."""
+    """The function layer's mechanism: what was asked for, or the best that works here.
+
+    fentry is cheaper; where the kernel preempts, a kprobe sees calls that fentry does not.
+    """
     if mechanism != "auto":
         prove(mechanism)
         return mechanism
-    for candidate in ("fentry", "kprobe"):
-        with contextlib.suppress(TracerError):
-            prove(candidate)
-            return candidate
-    return "tracepoint"
+    candidates = ("kprobe", "fentry") if kernel_preempts() else ("fentry", "kprobe")
+    return next(filter(works, candidates), "tracepoint")
 
 
 def _require_processes(pids: tuple[int, ...]) -> None:

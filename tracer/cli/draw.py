@@ -56,7 +56,7 @@ def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> 
             *([_lost(snapshot)] if not totals(snapshot).lost else []),
         ]
     )
-    calls = [probe for probe in snapshot.probes if probe.mechanism == "tracepoint"]
+    calls = [probe for probe in snapshot.probes if probe.path == "user"]
     missing = sum(not probe.attached for probe in calls)
     lines = [
         Text.assemble(("tracing ", "dim"), (header.subject, "bold")),
