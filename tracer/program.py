@@ -23,6 +23,7 @@ __all__ = [
     "Program",
     "bpf_directory",
     "build",
+    "operations_by",
 ]
 
 LOST_REASONS = (
@@ -108,14 +109,13 @@ def build(config: Config, mechanism: str) -> Program:
     calls = [
         (OPERATIONS.index(operation), call)
         for operation, call in system_calls()
-        if call.name in architecture().numbers
-        and (not config.operations or operation.name in config.operations)
+        if _is_here(call) and (not config.operations or operation.name in config.operations)
     ]
     with KernelTypes() as types:
         layer = function_layer(config, mechanism, types)
         macros = _macros(config, types) | {"PROBES": len(calls)} | dict(layer.macros)
-        places = _functions_of_calls([call for _, call in calls], types)
-    if places:
+        by = operations_by(types)
+    if by == "kprobe_multi":
         macros["BY_FUNCTION"] = 1
     files = ["operations", *(["functions"] if layer.functions else []), "processes"]
     expanded: set[Path] = set()
@@ -129,28 +129,32 @@ def build(config: Config, mechanism: str) -> Program:
     )
     return Program(
         text,
-        _attachments(config, layer, places),
+        _attachments(config, layer, by, [call.name for _, call in calls]),
         tuple(call.name for _, call in calls),
         tuple(function.name for function in layer.functions),
         layer.absent,
         _maps(config, layer),
         _system_calls(calls, layer),
-        "kprobe_multi" if places else "tracepoint",
+        by,
     )
 
 
-def _functions_of_calls(calls: list[SystemCall], types: KernelTypes) -> str:
-    """The kernel's functions of the system calls, with commas; none if tracepoints serve better.
+def operations_by(types: KernelTypes) -> str:
+    """The operation layer's mechanism here, "tracepoint" or "kprobe_multi".
 
-    They do wherever their programs run undisturbed, and where there is nothing else. Since 7.0 or
-    so they may be preempted, and until they run again every call on their CPU goes by unseen. A
-    kprobe's program is never preempted.
+    Tracepoints serve wherever their programs run undisturbed, and where there is nothing else.
+    Since 7.0 or so they may be preempted, and until such a one runs again every call on its CPU
+    goes by unseen. A kprobe's program is never preempted.
     """
     if types.function_id("trace_call_bpf_faultable") is None or not works("kprobe_multi"):
-        return ""
-    functions = [f"{architecture().prefix}{call.name}" for call in calls]
-    all_here = all(types.function_id(name) is not None for name in functions)
-    return ",".join(functions) if all_here else ""
+        return "tracepoint"
+    functions = (architecture().prefix + call.name for _, call in system_calls() if _is_here(call))
+    all_here = all(types.function_id(function) is not None for function in functions)
+    return "kprobe_multi" if all_here else "tracepoint"
+
+
+def _is_here(call: SystemCall) -> bool:
+    return call.name in architecture().numbers
 
 
 def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
@@ -184,11 +188,14 @@ def _system_calls(calls: list[tuple[int, SystemCall]], layer: FunctionLayer) -> 
     return found
 
 
-def _attachments(config: Config, layer: FunctionLayer, places: str) -> tuple[Attachment, ...]:
+def _attachments(
+    config: Config, layer: FunctionLayer, by: str, calls: list[str]
+) -> tuple[Attachment, ...]:
     """Processes first, then returns, then entries: what entered is then always seen returning."""
+    functions = ",".join(architecture().prefix + name for name in calls)
     returned, entered = (
-        (("kretprobe_multi", places), ("kprobe_multi", places))
-        if places
+        (("kretprobe_multi", functions), ("kprobe_multi", functions))
+        if by == "kprobe_multi"
         else ((_RAW, "sys_exit"), (_RAW, "sys_enter"))
     )
     # Twice each, since the kernel skips a program that was preempted on that CPU, and to do these

@@ -106,7 +106,8 @@ class Session:
     def snapshot(self) -> Snapshot:
         """All the numbers as of now. Costs a few system calls; never changes what is counted."""
         loaded = self._running()
-        with _alone_on_this_cpu() if loaded.mechanism == "kprobe" else contextlib.nullcontext():
+        by_kprobe = loaded.mechanism == "kprobe" or loaded.operations_by == "kprobe_multi"
+        with _alone_on_this_cpu() if by_kprobe else contextlib.nullcontext():
             return read(loaded, self.config.label, self._threads_added)
 
     @property

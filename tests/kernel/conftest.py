@@ -6,9 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.kernel.mechanisms import require, works
+from tests.kernel.mechanisms import require
 from tracer.config import Config, Filter
-from tracer.mechanisms import MECHANISMS
+from tracer.mechanisms import MECHANISMS, works
 from tracer.session import Session
 
 

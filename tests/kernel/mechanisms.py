@@ -7,16 +7,7 @@ import pytest
 from tracer.errors import TracerError
 from tracer.mechanisms import prove
 
-__all__ = ["require", "works"]
-
-
-def works(mechanism: str) -> bool:
-    """Whether it can be used here."""
-    try:
-        prove(mechanism)
-    except TracerError:
-        return False
-    return True
+__all__ = ["require"]
 
 
 def require(mechanism: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from tests.kernel.counting import Counts, counted
 from tests.kernel.test_exact import N
 from tracer.architecture import architecture
+from tracer.btf import KernelTypes
+from tracer.mechanisms import works
 from tracer.operations import OPERATIONS, Subject, system_calls
 from tracer.session import Session
 
@@ -216,3 +218,11 @@ def test_program_in_c(session: Session, tmp_path: Path) -> None:
 def test_every_system_call_of_the_table_is_traced(session: Session) -> None:
     named = {call.name for _, call in system_calls()} & architecture().numbers.keys()
     assert {probe.name for probe in session.snapshot().probes if probe.attached} >= named
+
+
+def test_the_way_in_is_one_that_sees_every_call(session: Session) -> None:
+    """Where the kernel may preempt the programs of tracepoints, they are not used."""
+    with KernelTypes() as types:
+        preempted = types.function_id("trace_call_bpf_faultable") is not None
+    ways = {p.mechanism for p in session.snapshot().probes if p.path == "user"}
+    assert ways == {"kprobe_multi" if preempted and works("kprobe_multi") else "tracepoint"}

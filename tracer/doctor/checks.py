@@ -12,6 +12,7 @@ from typing import Any
 from tracer import raw_bpf
 from tracer.capabilities import (
     in_initial_pid_namespace,
+    kernel_preempts,
     lift_memory_limit,
     require_rights,
     tracefs_directory,
@@ -117,6 +118,21 @@ def _btf() -> str:
     return f"{size / 2**20:.1f} MiB; socket.sk is at byte {offset}"
 
 
+def _operations() -> str:
+    from tracer.btf import KernelTypes  # noqa: PLC0415 - as above
+    from tracer.program import operations_by  # noqa: PLC0415
+
+    with KernelTypes() as types:
+        mechanism = operations_by(types)
+        disturbed = types.function_id("trace_call_bpf_faultable") is not None
+    if mechanism == "tracepoint" and disturbed and kernel_preempts():
+        raise UnsupportedError(
+            "cannot see every call of a busy machine: this kernel preempts the programs of "
+            'tracepoints, and has nothing else; see lost_total{reason="probe_missed"}'
+        )
+    return f"the operation layer is by {mechanism}"
+
+
 def _pid_namespace() -> str:
     if not in_initial_pid_namespace():
         raise UnsupportedError(
@@ -147,6 +163,7 @@ _CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("btf", True, _btf),
     ("tracepoint", True, _mechanism("tracepoint")),
     ("tracefs", False, lambda: f"{tracefs_directory()}, for return probes (kprobe)"),
+    ("operations", False, _operations),
     ("kprobe", False, _mechanism("kprobe")),
     ("fentry", False, _mechanism("fentry")),
     ("bcc", True, toolchain.bcc_version),
@@ -162,6 +179,7 @@ _MENDS = {
     "jit": _AS_ROOT,
     "btf": "needs a kernel built with CONFIG_DEBUG_INFO_BTF, as the distributions' are",
     "tracefs": "mount -t tracefs tracefs /sys/kernel/tracing",
+    "operations": "needs a kernel with CONFIG_FPROBE, as the distributions' are",
     "pid namespace": "mount /proc",
     "cgroup": "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
 }
