@@ -32,11 +32,11 @@ class Filter:
 class Config:
     """A tracing session's settings.
 
-    `operations` names those to trace, all if empty: fewer cost less, and stop sooner (a kernel
-    takes some 10 ms to let go of each tracepoint, one after another). `mechanism` is one of
+    `operations` names those to trace, all if empty. `mechanism` is one of
     `MECHANISMS`; "auto" takes the cheapest that works here and goes without the function layer if
     none does. `label` is one of `LABELS` or None; `label_cells` bounds how many cells carry a label
-    of their own, `threads` how many threads are followed at once. `measure_cost` switches the
+    of their own, `threads` how many threads are followed at once: 0 for four
+    times as many as there are, and 4,096 at least. `measure_cost` switches the
     kernel's own accounting of BPF run time on (it adds to each run). `tracer_pid` is never traced.
     """
 
@@ -45,7 +45,7 @@ class Config:
     mechanism: str = "auto"
     label: str | None = None
     label_cells: int = 512
-    threads: int = 16384
+    threads: int = 0
     measure_cost: bool = False
     tracer_pid: int = 0
 

@@ -44,6 +44,7 @@ EVENTS = (
 """What the kernel side counts besides calls, in the order of its map `events`."""
 
 _RAW = "raw_tracepoint"
+_THREADS_AT_LEAST = 4096
 _SUBJECTS = {name: i for i, name in enumerate(["NONE", *Subject.__members__, "UNCOUNTED"])}
 _BYTES = {name: i for i, name in enumerate([*Bytes.__members__, "UNCOUNTED"])}
 """The enumerations of tracer/operations.py as numbers, for the kernel side."""
@@ -227,7 +228,7 @@ def _macros(config: Config, types: KernelTypes) -> dict[str, object]:
         "SLOTS": histogram.SLOTS,
         "SLOT_OVERFLOW": histogram.OVERFLOW,
         "SLOT_MIN_EXPONENT": f"({histogram.MIN_EXPONENT})",
-        "THREADS": config.threads,
+        "THREADS": config.threads or _room_for_threads(),
     }
     for struct, field in _FIELDS:
         macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
@@ -242,6 +243,12 @@ def _macros(config: Config, types: KernelTypes) -> dict[str, object]:
         | _filter_macros(config)
         | _label_macros(config)
     )
+
+
+def _room_for_threads() -> int:
+    # "0.42 0.23 0.17 3/1042 31415": three running of 1,042.
+    there = int(Path("/proc/loadavg").read_text().split()[3].split("/")[1])
+    return max(_THREADS_AT_LEAST, 4 * there)
 
 
 def _system_call_macros(types: KernelTypes) -> dict[str, object]:
