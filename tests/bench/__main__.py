@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.bench import (
     api_cost,
     function_cost,
+    growth,
     proxy_cost,
     scrape_cost,
     start_and_size,
@@ -35,6 +36,7 @@ _SECTIONS: dict[str, Callable[[int], Section]] = {
     "proxy": proxy_cost.measure,
     "scrape": scrape_cost.measure,
     "size": start_and_size.measure,
+    "growth": growth.measure,
 }
 
 

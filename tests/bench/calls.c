@@ -5,32 +5,45 @@
  *   calls           reads orders from standard input, one a line, and answers each with a line
  *   calls now       makes one socket call and prints CLOCK_MONOTONIC's nanoseconds
  *
- * An order is `HOW TRANSPORT BYTES SLICES PAIRS`, such as `one tcp 1 1000 1`; the answer is
- * `CALLS NANOSECONDS`, in which the nanoseconds are as if each slice of rounds had been the median
- * one: what the machine did beside is in few slices. A round is a message there and one back: four
- * calls, sendto and recvfrom in turns. HOW is `one` (one thread has both ends, so that nothing but
- * the calls is timed) or `two` (a thread at each end, both on one CPU: a call that waits is a
- * switch to the other). The rounds go over the pairs of sockets in turn.
+ * An order is `HOW TRANSPORT BYTES SLICES PAIRS`, such as `one tcp 1 1000 1`. It opens the sockets,
+ * says `ready`, and waits for a line; makes the calls, answers `CALLS NANOSECONDS`, and waits for a
+ * line again before it closes them: who reads counters in between reads those of the calls alone.
+ * The nanoseconds are as if each slice of rounds had been the median one: what the machine did
+ * beside is in few slices. A round is a message there and one back: four calls, sendto and recvfrom
+ * in turns. HOW is
+ *
+ *   one    one thread has both ends, so that nothing but the calls is timed; a slice is 25 rounds,
+ *          over the pairs of sockets in turn
+ *   two    a thread at each end, both on one CPU: a call that waits is a switch to the other
+ *   many   as many processes as pairs, on one CPU, each with its own pair and both its ends; they
+ *          take turns, a slice of one round each
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PAIRS_MAX 5000
 #define BYTES_MAX 65536
 #define ROUNDS_OF_A_SLICE 25
-#define SLICES_MAX 8000
+#define SLICES_MAX 10000
+#define PROCESSES_MAX 500
+#define START_SECONDS 30  /* for all processes together */
 #define PAIRS_AT_ONCE 500 /* connections that wait for accept: well below any backlog */
 
 struct order {
@@ -40,7 +53,12 @@ struct order {
 
 static int near_ends[PAIRS_MAX], far_ends[PAIRS_MAX];
 static int orders[2]; /* to the thread at the far end */
-static int64_t slices[SLICES_MAX];
+
+/* What the processes of `many` have in common. */
+static struct {
+	int64_t slices[SLICES_MAX];
+	sem_t is_open, turn[PROCESSES_MAX];
+} * shared;
 
 static void die(const char *what)
 {
@@ -130,18 +148,20 @@ static void recv_all(int descriptor, char *buffer, unsigned bytes)
 		die("receive");
 }
 
-static void play_both_ends(const struct order *order, unsigned slice)
+static void play_round(unsigned pair, unsigned bytes)
 {
 	static char buffer[BYTES_MAX];
 
-	for (unsigned i = 0; i < ROUNDS_OF_A_SLICE; i++) {
-		unsigned pair = (slice * ROUNDS_OF_A_SLICE + i) % order->pairs;
+	send_all(near_ends[pair], buffer, bytes);
+	recv_all(far_ends[pair], buffer, bytes);
+	send_all(far_ends[pair], buffer, bytes);
+	recv_all(near_ends[pair], buffer, bytes);
+}
 
-		send_all(near_ends[pair], buffer, order->bytes);
-		recv_all(far_ends[pair], buffer, order->bytes);
-		send_all(far_ends[pair], buffer, order->bytes);
-		recv_all(near_ends[pair], buffer, order->bytes);
-	}
+static void play_both_ends(const struct order *order, unsigned slice)
+{
+	for (unsigned i = 0; i < ROUNDS_OF_A_SLICE; i++)
+		play_round((slice * ROUNDS_OF_A_SLICE + i) % order->pairs, order->bytes);
 }
 
 static void play_near_end(const struct order *order)
@@ -175,9 +195,14 @@ static int by_size(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
+static bool is(const struct order *order, const char *how)
+{
+	return !strcmp(order->how, how);
+}
+
 static void play(const struct order *order)
 {
-	bool both = !strcmp(order->how, "one");
+	bool both = is(order, "one");
 
 	if (!both && write(orders[1], order, sizeof(*order)) != sizeof(*order))
 		die("order");
@@ -188,27 +213,104 @@ static void play(const struct order *order)
 			play_both_ends(order, slice);
 		else
 			play_near_end(order);
-		slices[slice] = now_ns() - begun;
+		shared->slices[slice] = now_ns() - begun;
 	}
-	qsort(slices, order->slices, sizeof(slices[0]), by_size);
+}
+
+static void open_pairs(const struct order *order, unsigned pairs)
+{
+	if (strcmp(order->transport, "tcp"))
+		open_udp_pairs(pairs);
+	else
+		open_tcp_pairs(pairs);
+}
+
+/* One of the processes of `many`: its first turn comes when all are there. */
+static void take_turns(const struct order *order, unsigned process)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	open_pairs(order, 1);
+	sem_post(&shared->is_open);
+	for (unsigned slice = process; slice < order->slices; slice += order->pairs) {
+		int64_t begun;
+
+		sem_wait(&shared->turn[process]);
+		begun = now_ns();
+		play_round(0, order->bytes);
+		shared->slices[slice] = now_ns() - begun;
+		sem_post(&shared->turn[(process + 1) % order->pairs]);
+	}
+}
+
+static void start_processes(const struct order *order)
+{
+	struct timespec limit;
+
+	sem_init(&shared->is_open, 1, 0);
+	for (unsigned i = 0; i < order->pairs; i++)
+		sem_init(&shared->turn[i], 1, 0);
+	for (unsigned i = 0; i < order->pairs; i++) {
+		pid_t process = fork();
+
+		if (process < 0)
+			die("start a process");
+		if (!process) {
+			take_turns(order, i);
+			_exit(0);
+		}
+	}
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += START_SECONDS;
+	for (unsigned i = 0; i < order->pairs; i++)
+		if (sem_timedwait(&shared->is_open, &limit))
+			die("wait for the processes");
+}
+
+static void play_in_processes(void)
+{
+	int status;
+
+	sem_post(&shared->turn[0]);
+	while (wait(&status) > 0)
+		if (status)
+			die("have a process make its calls");
+}
+
+static void await_line(void)
+{
+	for (int c = getchar(); c != '\n'; c = getchar())
+		if (c == EOF)
+			exit(0);
 }
 
 static void obey(const struct order *order)
 {
-	if (!order->pairs || order->pairs > PAIRS_MAX || order->bytes > BYTES_MAX ||
-	    !order->slices || order->slices > SLICES_MAX) {
+	bool many = is(order, "many");
+	unsigned rounds = many ? 1 : ROUNDS_OF_A_SLICE;
+
+	if (!order->pairs || order->pairs > (many ? PROCESSES_MAX : PAIRS_MAX) ||
+	    order->bytes > BYTES_MAX || !order->slices || order->slices > SLICES_MAX) {
 		errno = EINVAL;
 		die("obey");
 	}
-	if (strcmp(order->transport, "tcp"))
-		open_udp_pairs(order->pairs);
+	if (many)
+		start_processes(order);
 	else
-		open_tcp_pairs(order->pairs);
-	play(order);
-	printf("%llu %lld\n", 4ULL * ROUNDS_OF_A_SLICE * order->slices,
-	       (long long)(slices[order->slices / 2] * order->slices));
+		open_pairs(order, order->pairs);
+	puts("ready");
 	fflush(stdout);
-	close_pairs(order->pairs);
+	await_line();
+	if (many)
+		play_in_processes();
+	else
+		play(order);
+	qsort(shared->slices, order->slices, sizeof(shared->slices[0]), by_size);
+	printf("%llu %lld\n", 4ULL * rounds * order->slices,
+	       (long long)(shared->slices[order->slices / 2] * order->slices));
+	fflush(stdout);
+	await_line();
+	if (!many)
+		close_pairs(order->pairs);
 }
 
 static void allow_many_descriptors(void)
@@ -244,10 +346,16 @@ int main(int count, char **arguments)
 	}
 	allow_many_descriptors();
 	stay_on_last_cpu();
+	shared =
+	    mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		die("share memory");
 	if (pipe(orders) || pthread_create(&far_end, NULL, play_far_end, NULL))
 		die("start a thread");
 	while (scanf("%7s %7s %u %u %u", order.how, order.transport, &order.bytes, &order.slices,
-		     &order.pairs) == 5)
+		     &order.pairs) == 5) {
+		await_line();
 		obey(&order);
+	}
 	return 0;
 }

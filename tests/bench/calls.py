@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ class Work:
     @property
     def calls(self) -> int:
         """System calls that are timed, on both ends."""
-        return 4 * _ROUNDS_OF_A_SLICE * self.slices
+        return 4 * (1 if self.how == "many" else _ROUNDS_OF_A_SLICE) * self.slices
 
 
 def program() -> Path:
@@ -61,14 +62,26 @@ class Calls:
     ) -> None:
         self._process.communicate(timeout=30)
 
-    def ns_per_call(self, work: Work) -> float:
-        """Do this work."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        order = f"{work.how} {work.transport} {work.bytes} {work.slices} {work.pairs}\n"
-        self._process.stdin.write(order)
-        self._process.stdin.flush()
-        calls, nanoseconds = map(int, self._process.stdout.readline().split())
+    def ns_per_call(
+        self, work: Work, meanwhile: AbstractContextManager[object] | None = None
+    ) -> float:
+        """Do this work; `meanwhile` lasts while its calls are made, its sockets being open."""
+        order = f"{work.how} {work.transport} {work.bytes} {work.slices} {work.pairs}"
+        if (answer := self._asked(order)) != "ready":
+            raise RuntimeError(f"calls.c is not ready: {answer}")
+        with meanwhile or nullcontext():
+            calls, nanoseconds = map(int, self._asked("go").split())
+        self._say("close")
         if calls != work.calls:
             raise RuntimeError(f"{calls} calls were made, and not {work.calls}")
         return nanoseconds / calls
+
+    def _asked(self, line: str) -> str:
+        self._say(line)
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip()
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()

@@ -94,9 +94,10 @@ def empty_raw(_pid: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def ours(*pids: int, mechanism: str = "tracepoint") -> Iterator[int]:
+def ours(pid: int, *, mechanism: str = "tracepoint", follow_forks: bool = False) -> Iterator[int]:
     """All its labels, every operation traced, as by default; or with the function layer as well."""
-    config = Config(filter=Filter(pids=pids), mechanism=mechanism, tracer_pid=os.getpid())
+    chosen = Filter(pids=(pid,), follow_forks=follow_forks)
+    config = Config(filter=chosen, mechanism=mechanism, tracer_pid=os.getpid())
     with Session(config) as session:
         yield os.getpid()
         seen = session.snapshot()
@@ -199,10 +200,13 @@ def _perf_events_of(pid: int) -> bool:
 
 @dataclass(frozen=True)
 class Account:
-    """The kernel's, of some work: nanoseconds and runs of all programs, for each traced call."""
+    """For each traced call of some work: the kernel's nanoseconds and runs of all programs, and
+    how long the call was in all, the accounting itself included.
+    """
 
     nanoseconds: float
     runs: float
+    wall_ns: float
 
 
 def account(holder: int, calls: Calls, work: Work, *, types: Container[str] = _ANY) -> Account:
@@ -210,13 +214,32 @@ def account(holder: int, calls: Calls, work: Work, *, types: Container[str] = _A
 
     `types` leaves out programs that are not of these, as bpftool names them.
     """
-    before = _programs(holder, types)
-    calls.ns_per_call(work)
-    after = _programs(holder, types)
-    moves = [(after[i][0] - before[i][0], after[i][1] - before[i][1]) for i in before]
+    watch = _Watch(holder, types)
+    wall_ns = calls.ns_per_call(work, watch)
     # A program with few runs belongs to calls that the workload does not make.
-    moves = [(ns, runs) for ns, runs in moves if runs >= work.calls // 4]
-    return Account(sum(ns for ns, _ in moves) / work.calls, sum(n for _, n in moves) / work.calls)
+    moves = [(ns, runs) for ns, runs in watch.moves if runs >= work.calls // 4]
+    return Account(
+        sum(ns for ns, _ in moves) / work.calls, sum(n for _, n in moves) / work.calls, wall_ns
+    )
+
+
+class _Watch:
+    """By how much each of a process' programs has moved: nanoseconds and runs."""
+
+    moves: list[tuple[int, int]]
+
+    def __init__(self, holder: int, types: Container[str]) -> None:
+        self._asked = holder, types
+
+    def __enter__(self) -> None:
+        self._before = _programs(*self._asked)
+
+    def __exit__(self, *_: object) -> None:
+        after = _programs(*self._asked)
+        self.moves = [
+            (after[number][0] - ns, after[number][1] - runs)
+            for number, (ns, runs) in self._before.items()
+        ]
 
 
 def _programs(holder: int, types: Container[str]) -> dict[int, tuple[int, int]]:

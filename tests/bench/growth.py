@@ -1,0 +1,196 @@
+"""Whether a traced call gets dearer as there are more sockets, processes and calls."""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+
+from tests.bench import peers
+from tests.bench.calls import Calls, Work
+from tests.bench.exporter import Exporter, exporter
+from tests.bench.report import Section, Target, table
+from tests.bench.statistic import Figure, in_turns
+
+__all__ = ["measure"]
+
+_SOCKETS = {n: Work("one", "tcp", 1, 200, n // 2) for n in (2, 20, 200, 2_000, 10_000)}
+_PROCESSES = {n: Work("many", "tcp", 1, 4_000, n) for n in (1, 10, 100, 500)}
+_WARM_UP = Work("one", "tcp", 1, 20)
+_ORDER = Work("one", "tcp", 1, 1_000)
+_ORDERS_OF_A_MILLION = 10
+_MILLIONS = 10
+
+_HEADS = ["untraced, ns", "traced, ns", "added, ns", "programs by `run_time_ns`"]
+
+_TEXT = """
+TCP, 1 byte, both ends in one thread. What a call takes untraced grows too, since what it needs no
+longer fits into the CPU's caches; the programs read some of the same memory, and read it first.
+*Added* is traced less untraced, round by round, one just after the other. The last column is what
+the programs took for each of these calls by the kernel's account, its own cost included; opening
+and closing the sockets is in neither.
+
+One process that goes round so many sockets:
+
+{sockets}
+
+So many processes, each with a connection of its own to itself, on one CPU, in turns of four calls;
+what it takes to pass the turn on is not in the times, but it is in the account: two more system
+calls in a turn, which the programs see and let pass.
+
+{processes}
+
+A process that makes {millions} million calls, in orders of 100,000, the exporter beside it, which
+is scraped after each million; the kernel's account is on.
+
+{calls}
+"""
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of a call, in one round: its time, and what the programs took if it was traced."""
+
+    wall_ns: float
+    account_ns: float
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Of one size, by rounds."""
+
+    untraced: Figure
+    traced: Figure
+    account: Figure
+
+    @property
+    def added(self) -> Figure:
+        return self.traced.less(self.untraced)
+
+    def row(self, name: str) -> list[str]:
+        figures = (self.untraced, self.traced, self.added, self.account)
+        return [name, *(figure.text() for figure in figures)]
+
+
+@dataclass(frozen=True)
+class _Million:
+    """Ten orders: ns per call, the programs' part of it; the exporter's memory afterwards."""
+
+    times: Figure
+    account: Figure
+    resident_mb: float
+
+
+def measure(rounds: int) -> Section:
+    """Sockets and processes in turns, untraced and traced; calls in one go."""
+    sizes = _by_work([*_SOCKETS.values(), *_PROCESSES.values()], rounds)
+    sockets = {n: sizes[work] for n, work in _SOCKETS.items()}
+    processes = {n: sizes[work] for n, work in _PROCESSES.items()}
+    before, millions = _millions(min(_MILLIONS, rounds))
+    text = _TEXT.format(
+        sockets=_table("sockets", sockets),
+        processes=_table("processes", processes),
+        millions=len(millions),
+        calls=_table_of_millions(before, millions),
+    )
+    targets = [
+        _grown("10,000 sockets, less with 2", sockets[10_000], sockets[2]),
+        _grown("500 processes, less with 1", processes[500], processes[1]),
+    ]
+    last = f"in the last of {len(millions)} million calls, less in the first"
+    grown = millions[-1].account.less(millions[0].account)
+    targets.append(_target(f"the programs' part of a call {last}", grown))
+    return Section("As sockets, processes and calls grow", text, targets)
+
+
+def _by_work(works: list[Work], rounds: int) -> dict[Work, _Size]:
+    """Each round has all works, untraced and traced, one right after the other."""
+    with Calls() as calls:
+        ways = {
+            "untraced": partial(_untraced, calls, works),
+            "traced": partial(_traced, calls, works),
+        }
+        results = in_turns(ways, rounds)
+    plain, traced = results["untraced"], results["traced"]
+    return {
+        work: _Size(
+            Figure(tuple(one[work].wall_ns for one in plain)),
+            Figure(tuple(one[work].wall_ns for one in traced)),
+            Figure(tuple(one[work].account_ns for one in traced)),
+        )
+        for work in works
+    }
+
+
+def _untraced(calls: Calls, works: list[Work]) -> dict[Work, _Cost]:
+    return {work: _Cost(calls.ns_per_call(work), 0) for work in works}
+
+
+def _traced(calls: Calls, works: list[Work]) -> dict[Work, _Cost]:
+    with peers.ours(calls.pid, follow_forks=True) as holder:
+        calls.ns_per_call(_WARM_UP)
+        wall = {work: calls.ns_per_call(work) for work in works}
+        with peers.run_statistics():
+            seen = {work: peers.account(holder, calls, work).nanoseconds for work in works}
+    return {work: _Cost(wall[work], seen[work]) for work in works}
+
+
+def _millions(number: int) -> tuple[float, list[_Million]]:
+    """The exporter's memory before, and each million."""
+    with (
+        Calls() as calls,
+        exporter("--pid", str(calls.pid), "--mechanism", "tracepoint") as tracer,
+        peers.run_statistics(),
+    ):
+        calls.ns_per_call(_WARM_UP)
+        tracer.scrape()
+        before = tracer.resident_mb()
+        millions = [_million(calls, tracer) for _ in range(number)]
+        made = number * _ORDERS_OF_A_MILLION * _ORDER.calls
+        if _counted(tracer.scrape(1)) < made:
+            raise RuntimeError(f"the tracer counted fewer calls than the {made:,} that were made")
+    return before, millions
+
+
+def _million(calls: Calls, tracer: Exporter) -> _Million:
+    seen = [peers.account(tracer.pid, calls, _ORDER) for _ in range(_ORDERS_OF_A_MILLION)]
+    tracer.scrape()
+    return _Million(
+        Figure(tuple(one.wall_ns for one in seen)),
+        Figure(tuple(one.nanoseconds for one in seen)),
+        tracer.resident_mb(),
+    )
+
+
+def _counted(page: str) -> int:
+    """Sends and receives, as the exporter's page has them."""
+    found = re.findall(
+        r'^\w+_duration_seconds_count{[^}]*operation="(?:send|recv)".*} (\d+)', page, re.M
+    )
+    return sum(map(int, found))
+
+
+def _table(what: str, sizes: dict[int, _Size]) -> str:
+    return table([what, *_HEADS], [size.row(f"{n:,}") for n, size in sizes.items()])
+
+
+def _table_of_millions(before: float, millions: list[_Million]) -> str:
+    first, last = millions[0], millions[-1]
+    heads = ["", "first million", f"million {len(millions)}", "last less first"]
+    rows = [
+        [what, then.text(), now.text(), now.less(then).text()]
+        for what, then, now in (
+            ("a call, ns", first.times, last.times),
+            ("the programs' part of it, ns", first.account, last.account),
+        )
+    ]
+    memory = (first.resident_mb, last.resident_mb, last.resident_mb - first.resident_mb)
+    rows.append(["exporter, resident, MB", *(f"{mb:.1f}" for mb in memory)])
+    return table(heads, rows) + f"\n\nBefore the first of them the exporter had {before:.1f} MB."
+
+
+def _grown(what: str, large: _Size, small: _Size) -> Target:
+    return _target(f"added per call with {what}", large.added.less(small.added))
+
+
+def _target(what: str, growth: Figure) -> Target:
+    low, _ = growth.interval
+    return Target(what, "0 within the interval", f"{growth.text()} ns", low <= 0)
