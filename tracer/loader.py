@@ -24,7 +24,7 @@ from tracer.instructions import put_casts, put_constants, text_of
 from tracer.kprobe_events import event_name
 from tracer.program import Program, bpf_directory, build
 
-__all__ = ["compile_program", "import_bcc", "main"]
+__all__ = ["Attacher", "compile_program", "import_bcc", "main"]
 
 _DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
 _REQUEST_BYTES = 1 << 20
@@ -71,7 +71,7 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     config = Config.from_json(request["config"])
     program = build(config, request["mechanism"])
     bpf = compile_program(bcc, program)
-    attacher = _Attacher(bcc, bpf, request["owner"])
+    attacher = Attacher(bcc, bpf, request["owner"])
     failures: dict[str, str] = {}
     for item in program.attachments:
         if item.place in failures:
@@ -125,7 +125,7 @@ def compile_program(bcc: Any, program: Program) -> Any:
     return bpf
 
 
-class _Attacher:
+class Attacher:
     """Attaches through bcc. `programs` are those loaded, by name; `probes` what holds them."""
 
     def __init__(self, bcc: Any, bpf: Any, owner: int) -> None:

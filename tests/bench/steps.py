@@ -13,7 +13,7 @@ from tests.bench.peers import run_statistics
 from tests.bench.report import Section, table
 from tests.bench.statistic import Figure
 from tracer.config import Config, Filter
-from tracer.loader import compile_program, import_bcc
+from tracer.loader import Attacher, compile_program, import_bcc
 from tracer.maps import Map
 from tracer.program import build
 from tracer.programs import program_info
@@ -86,18 +86,22 @@ def _attached(pid: int) -> Iterator[dict[str, int]]:
     """The programs' descriptors by name, with everything in place."""
     config = Config(filter=Filter(pids=(pid,)), mechanism="tracepoint", tracer_pid=os.getpid())
     program = build(config, "tracepoint")
-    steps = Path(__file__).with_name("steps.bpf.c").read_text()
-    assert set(re.findall(r"int (step_\w+)", steps)) == _STEPS.keys()
-    text = f"{program.text}\n#define THREAD {pid}\n{steps}"
+    text = Path(__file__).with_name("steps.bpf.c").read_text()
+    assert set(re.findall(r"int (step_\w+)", text)) == _STEPS.keys()
+    text = f"{program.text}\n#define THREAD {pid}\n{text}"
     bpf = compile_program(import_bcc(), replace(program, text=text))
+    attacher = Attacher(import_bcc(), bpf, os.getpid())
     try:
         row = bytearray(64)
         row[pid % 64] = 1
         Map(bpf["followed"].map_fd).update(struct.pack("=I", pid // 64), bytes(row))
-        for item in program.attachments:
-            bpf.attach_raw_tracepoint(tp=item.place, fn_name=item.program)
+        if failures := list(filter(None, map(attacher.attach, program.attachments))):
+            raise RuntimeError(f"cannot attach: {failures}")
         for name in _STEPS:
             bpf.attach_tracepoint(tp=_ENTRY, fn_name=name)
-        yield {name: bpf.funcs[name.encode()].fd for name in [*_STEPS, *_WHOLE]}
+        steps = {name: bpf.funcs[name.encode()].fd for name in _STEPS}
+        yield steps | {name: attacher.programs[name] for name in _WHOLE}
     finally:
+        for descriptor in [*attacher.probes, *attacher.programs.values()]:
+            os.close(descriptor)
         bpf.cleanup()
