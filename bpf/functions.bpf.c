@@ -11,10 +11,9 @@
  * Caveats   The functions nest (kernel_recvmsg calls sock_recvmsg calls tcp_recvmsg), and so may
  *           one function in itself, in a thread or in a soft interrupt on top of it. Each thread
  *           therefore has a stack of frames. A return is matched to the topmost frame of its
- *           function that lies at the same place of the kernel's stack (by fentry, that is not
- *           known: the topmost one). Frames above a match, or left when the stack is full, are of
- *           calls whose return was missed: a kretprobe with no room, an fexit whose program was at
- *           work on that CPU already. They are counted as lost.
+ *           function that lies at the same place of the kernel's stack. Frames above a match, or
+ *           left when the stack is full, are of calls whose return was missed: a kretprobe with no
+ *           room, an fexit whose program was at work on that CPU already. They are counted as lost.
  */
 
 #include "histogram.h"
@@ -30,21 +29,27 @@
 #define PATHS 2
 #define PF_EXITING 4
 /* What differs from function to function: put into the instructions (tracer/function_layer.py). */
-#define OF_FUNCTION(name)                                                       \
-	({                                                                      \
-		u64 constant;                                                   \
+#define OF_FUNCTION(name)                                                        \
+	({                                                                       \
+		u64 constant;                                                    \
 		asm volatile("%0 = %1" : "=r"(constant) : "i"(CONSTANT_##name)); \
-		constant;                                                       \
+		constant;                                                        \
 	})
 
 #define FRAMES 8 /* a power of two, and more than functions nest */
+
+#ifdef BY_FENTRY
+#define IS_SAME_PLACE(entered, returned) ((entered) == (returned))
+#else
 /* How far the stack pointer at a return may be from that at the entry: the return address and what
  * a return trampoline pushes. Frames of one function are farther apart. */
 #define STACK_SLACK 64
+#define IS_SAME_PLACE(entered, returned) ((returned) - (entered) + STACK_SLACK <= 2 * STACK_SLACK)
+#endif
 
 struct frame {
 	u64 start_ns;
-	u64 stack_pointer;
+	u64 stack_place;
 	u16 function;
 	u8 path;
 	u8 transport;
@@ -212,10 +217,9 @@ static __always_inline struct frame *frame_below_top(struct frames *frames, u32 
 	return &frames->frame[(frames->depth - 1 - distance) & (FRAMES - 1)];
 }
 
-static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 stack_pointer)
+static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 stack_place)
 {
-	return frame->function == function &&
-	       stack_pointer - frame->stack_pointer + STACK_SLACK <= 2 * STACK_SLACK;
+	return frame->function == function && IS_SAME_PLACE(frame->stack_place, stack_place);
 }
 
 /* It entered before the probes were there; or with no room, and was counted as such then. */
@@ -225,7 +229,7 @@ static __always_inline void function_without_entry(u32 key, u64 pid_tgid)
 		count_event(EVENT_RETURN_WITHOUT_ENTRY);
 }
 
-static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 stack_pointer,
+static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 stack_place,
 					  u64 pid_tgid)
 {
 	u64 now_ns = bpf_ktime_get_ns();
@@ -247,7 +251,7 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 	for (i = 0; i < FRAMES; i++) {
 		if (i >= depth || found < FRAMES)
 			break;
-		if (is_frame_of(frame_below_top(frames, i), function, stack_pointer))
+		if (is_frame_of(frame_below_top(frames, i), function, stack_place))
 			found = i;
 	}
 	if (found == FRAMES) {
@@ -288,12 +292,13 @@ static __always_inline void forget_if_ending(u64 pid_tgid)
 #ifdef BY_FENTRY
 /* The arguments, a word each (a struct as many as it fills), and after them what was returned. */
 typedef u64 context;
-#define FUNCTION_ARGUMENT(ctx, number) ((ctx)[(number) - 1])
-#define STACK_POINTER(ctx) 0
+#define FUNCTION_ARGUMENT(ctx, number) ((ctx)[(number)-1])
+#define STACK_PLACE(ctx) (u64)(ctx) /* where its arguments were put */
 
-/* In assembler, since the compiler would make one load of them, from an address it computes first. */
-#define CASE_OF_SLOTS(slots)                                                                  \
-	case slots:                                                                           \
+/* In assembler, since the compiler would make one load of them, from an address it computes first.
+ */
+#define CASE_OF_SLOTS(slots)                                                                     \
+      case slots:                                                                                \
 		asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(value) : "r"(ctx), "i"(8 * slots)); \
 		break
 
@@ -315,7 +320,7 @@ static __always_inline s32 returned_value(context *ctx, u64 slots)
 #else
 typedef struct pt_regs context;
 #define FUNCTION_ARGUMENT(ctx, number) PT_REGS_PARM##number(ctx)
-#define STACK_POINTER(ctx) PT_REGS_SP(ctx)
+#define STACK_PLACE(ctx) PT_REGS_SP(ctx)
 
 static __always_inline s32 returned_value(context *ctx, u64 slots)
 {
@@ -328,8 +333,8 @@ int function_entered(context *ctx)
 	u64 pid_tgid = bpf_get_current_pid_tgid(), argument = OF_FUNCTION(ARGUMENT);
 	u64 path = OF_FUNCTION(PATH);
 	struct frame frame = {
-		.function = OF_FUNCTION(NUMBER),
-		.stack_pointer = STACK_POINTER(ctx),
+	    .function = OF_FUNCTION(NUMBER),
+	    .stack_place = STACK_PLACE(ctx),
 	};
 
 	if (!is_traced(pid_tgid) || (OF_FUNCTION(SKIPS_NEW) && is_in_socket_call(pid_tgid)))
@@ -364,7 +369,7 @@ int function_returned(context *ctx)
 		ret = returned_value(ctx, OF_FUNCTION(SLOTS));
 	if (returns == RETURNS_BYTES && ret > 0)
 		bytes = ret;
-	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_POINTER(ctx), pid_tgid);
+	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_PLACE(ctx), pid_tgid);
 	if (OF_FUNCTION(ARGUMENT) == ARGUMENT_FILE)
 		forget_if_ending(pid_tgid);
 	return 0;

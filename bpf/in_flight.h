@@ -17,7 +17,7 @@
  */
 #pragma once
 
-#define CALLS 8192	  /* a power of two */
+#define CALLS 8192	 /* a power of two */
 #define PLACE (1U << 31) /* more than any tid */
 
 struct call {
