@@ -20,7 +20,7 @@ from tests.bench.report import Bars, Section, Target, table
 from tests.bench.statistic import Figure, paired_ratio
 from tests.vm import kernels, machine
 
-__all__ = ["measure"]
+__all__ = ["measure", "section"]
 
 Blocks = dict[str, list[Block]]
 
@@ -31,21 +31,22 @@ _ROUNDS_OF_A_TURN = 5
 _OURS = (KPROBE, FENTRY)
 
 _TEXT = """
-Debian's {release} in a virtual machine that is emulated, with no help of the processor's: a
-nanosecond there is no nanosecond, and only ratios mean something. Emulation also blurs them: what
-a processor guesses, keeps in its caches or waits for makes no difference there. The workload is as
-above, TCP, 1 byte, one thread; send passes `tcp_sendmsg`, recv `sock_recvmsg` and in it
-`tcp_recvmsg`, so that there are 1.5 function calls to a system call. The others trace these three
-functions; this tracer all that it knows, of which the workload passes these three. Each is started
-once in each of {turns} turns. A time is the least of 15, against that of untraced calls
-just before and after.
+Debian's {release} in a virtual machine that is emulated, without the processor's help: a
+nanosecond there is none here, only ratios mean something, and what a real processor guesses, keeps
+in its caches or waits for makes no difference. The workload is as above, TCP, 1 byte, one thread;
+send passes `tcp_sendmsg`, recv `sock_recvmsg` and, inside it, `tcp_recvmsg`: 1.5 calls of functions
+to a system call. The others trace these three; this tracer all that it knows, of which the workload
+passes these three. Each is started once in each of {turns} turns. A time is the least of 15
+measurements, set against that of untraced calls just before and after.
 
-*Added* is what a system call takes more, as a share of what it takes untraced; for this tracer, the
-function layer's part: what is more than with the operation layer alone. `funclatency` as it is
-knows one call in progress to a thread, so that of the nested two only the inner one counts, and all
-functions share a histogram; with `-F -l 4` it answers nearly the same question as the others:
-a histogram for each function, nested calls included. This tracer's also tells transport, errors and
-bytes. The kernel's own account is of the programs at the functions alone.
+*Added* is what a system call takes more, as a share of what it takes untraced; for this tracer by
+kprobe and fentry the function layer's part alone: what is more than with the operation layer.
+`funclatency` as it is knows one call in progress to a thread, so that of two nested ones only the
+inner counts, and all functions share a histogram. With `-F -l 4` it nearly answers this tracer's
+question: a histogram for each function, nested calls included. bpftrace is asked the same. This
+tracer also tells transport, path, bytes and each errno. The kernel's account is of the programs at
+functions, an entry or a return a run, its own cost included, and without the way there, which is
+where kprobe and fentry differ.
 
 {ways}
 
@@ -57,30 +58,31 @@ _HEADS = ["", "added", "`run_time_ns` per run", "runs per system call", "ready a
 
 def measure(rounds: int) -> Section:
     """Boot, measure, compare."""
-    turns = max(1, rounds // _ROUNDS_OF_A_TURN)
     kernel = kernels.fetch(_KERNEL)
-    blocks = _in_guest(kernel, turns)
+    return section(_in_guest(kernel, max(1, rounds // _ROUNDS_OF_A_TURN)), kernel.release)
+
+
+def section(blocks: Blocks, release: str) -> Section:
+    """What came of it."""
     added = _added(blocks)
     targets = [
         _target("function layer by fentry / bcc's `funclatency`", added[FENTRY], added[BCC]),
         _target(
-            "the same, `funclatency -F -l 4`, which counts nested calls too",
+            "the same / `funclatency -F -l 4`, which counts nested calls too",
             added[FENTRY],
             added[BCC_NESTED],
         ),
     ]
-    others = [
-        ("fentry / bpftrace", paired_ratio(added[FENTRY], added[BPFTRACE])),
-        ("kprobe / `funclatency -F -l 4`", paired_ratio(added[KPROBE], added[BCC_NESTED])),
-        ("kprobe / bpftrace", paired_ratio(added[KPROBE], added[BPFTRACE])),
+    ratios = [[target.what, target.figure] for target in targets]
+    ratios += [
+        [f"{ours} / {theirs}", paired_ratio(added[ours], added[theirs]).text(".2f")]
+        for ours, theirs in ((FENTRY, BPFTRACE), (KPROBE, BCC_NESTED), (KPROBE, BPFTRACE))
     ]
-    ratios = [[f"added: {target.what}", target.figure] for target in targets]
-    ratios += [[f"added: {what}", figure.text(".2f")] for what, figure in others]
     text = _TEXT.format(
-        release=kernel.release,
-        turns=turns,
-        ways=table(_HEADS, [_row(way, blocks[way], added.get(way)) for way in blocks]),
-        ratios=table(["", "ratio"], ratios),
+        release=release,
+        turns=len(blocks[FENTRY]),
+        ways=table(_HEADS, [_row(way, blocks[way], added[way]) for way in blocks]),
+        ratios=table(["added to a call", "ratio"], ratios),
     )
     return Section("The cost of tracing functions in the kernel", text, targets, [_bars(added)])
 
@@ -113,16 +115,17 @@ def _added(blocks: Blocks) -> dict[str, Figure]:
     return shares | {way: shares[way].less(shares[OPERATIONS]) for way in _OURS}
 
 
-def _row(way: str, blocks: list[Block], added: Figure | None) -> list[str]:
-    assert added is not None
-    runs = Figure(tuple(one.runs_per_call for one in blocks))
-    cells = [way, added.text("+.0%")]
-    if runs.median:
-        per_run = Figure(tuple(one.ns_per_run for one in blocks))
-        cells += [per_run.text(), f"{runs.median:.1f}"]
-    else:
-        cells += ["", ""]
-    return [*cells, f"{Figure(tuple(one.start_seconds for one in blocks)).median:.0f}"]
+def _row(way: str, blocks: list[Block], added: Figure) -> list[str]:
+    runs = Figure(tuple(one.runs_per_call for one in blocks)).median
+    per_run = Figure(tuple(one.ns_per_run for one in blocks)).text() if runs else ""
+    start = Figure(tuple(one.start_seconds for one in blocks)).median
+    return [
+        way,
+        added.text("+.0%"),
+        per_run,
+        f"{runs:.1f}" if runs else "",
+        f"{start:.0f}" if way != "untraced" else "",
+    ]
 
 
 def _target(what: str, ours: Figure, theirs: Figure) -> Target:

@@ -38,7 +38,7 @@ _TIMEOUT_SECONDS = 90
 _MEASUREMENTS = 15
 _WORK = Work("one", "tcp", 1, 20)
 _COUNTED = Work("one", "tcp", 1, 40)
-_FUNCTION_PROGRAMS = ("kprobe", "tracing")  # not those of our operation layer
+_OPERATION_LAYER = ("enter_system_", "exit_system_")  # programs of ours that are at no function
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _block(way: Way, calls: Calls) -> Block:
         started = time.monotonic() - begun
         traced = _least_ns(calls)
         with run_statistics():
-            seen = holder and account(holder, calls, _COUNTED, types=_FUNCTION_PROGRAMS)
+            seen = holder and account(holder, calls, _COUNTED, without=_OPERATION_LAYER)
     untraced_ns = (before + _least_ns(calls)) / 2
     if not seen or not seen.runs:
         return Block(untraced_ns, traced, 0, 0, started)

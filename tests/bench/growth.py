@@ -10,7 +10,7 @@ from tests.bench.exporter import Exporter, exporter
 from tests.bench.report import Section, Target, table
 from tests.bench.statistic import Figure, in_turns
 
-__all__ = ["measure"]
+__all__ = ["counted", "growth_target", "measure"]
 
 _SOCKETS = {n: Work("one", "tcp", 1, 200, n // 2) for n in (2, 20, 200, 2_000, 10_000)}
 _PROCESSES = {n: Work("many", "tcp", 1, 4_000, n) for n in (1, 10, 100, 500)}
@@ -97,7 +97,7 @@ def measure(rounds: int) -> Section:
     ]
     last = f"in the last of {len(millions)} million calls, less in the first"
     grown = millions[-1].account.less(millions[0].account)
-    targets.append(_target(f"the programs' part of a call {last}", grown))
+    targets.append(growth_target(f"the programs' part of a call {last}", grown))
     return Section("As sockets, processes and calls grow", text, targets)
 
 
@@ -145,7 +145,7 @@ def _millions(number: int) -> tuple[float, list[_Million]]:
         before = tracer.resident_mb()
         millions = [_million(calls, tracer) for _ in range(number)]
         made = number * _ORDERS_OF_A_MILLION * _ORDER.calls
-        if _counted(tracer.scrape(1)) < made:
+        if counted(tracer.scrape(1)) < made:
             raise RuntimeError(f"the tracer counted fewer calls than the {made:,} that were made")
     return before, millions
 
@@ -160,7 +160,7 @@ def _million(calls: Calls, tracer: Exporter) -> _Million:
     )
 
 
-def _counted(page: str) -> int:
+def counted(page: str) -> int:
     """Sends and receives, as the exporter's page has them."""
     found = re.findall(
         r'^\w+_duration_seconds_count{[^}]*operation="(?:send|recv)".*} (\d+)', page, re.M
@@ -188,9 +188,9 @@ def _table_of_millions(before: float, millions: list[_Million]) -> str:
 
 
 def _grown(what: str, large: _Size, small: _Size) -> Target:
-    return _target(f"added per call with {what}", large.added.less(small.added))
+    return growth_target(f"added per call with {what}", large.added.less(small.added))
 
 
-def _target(what: str, growth: Figure) -> Target:
+def growth_target(what: str, growth: Figure) -> Target:
     low, _ = growth.interval
     return Target(what, "0 within the interval", f"{growth.text()} ns", low <= 0)

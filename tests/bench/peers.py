@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 _TIMEOUT_SECONDS = 30
-_ANY = ("kprobe", "raw_tracepoint", "tracepoint", "tracing")
 _CALLS = ("sendto", "recvfrom")
 _PLACES = tuple(f"sys_{way}_{call}" for call in _CALLS for way in ("enter", "exit"))
 _EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
@@ -209,12 +208,12 @@ class Account:
     wall_ns: float
 
 
-def account(holder: int, calls: Calls, work: Work, *, types: Container[str] = _ANY) -> Account:
+def account(holder: int, calls: Calls, work: Work, *, without: tuple[str, ...] = ()) -> Account:
     """Have the work done, with the statistics on, and see what a process' programs took.
 
-    `types` leaves out programs that are not of these, as bpftool names them.
+    Those whose names begin with one of `without` are left out.
     """
-    watch = _Watch(holder, types)
+    watch = _Watch(holder, without)
     wall_ns = calls.ns_per_call(work, watch)
     # A program with few runs belongs to calls that the workload does not make.
     moves = [(ns, runs) for ns, runs in watch.moves if runs >= work.calls // 4]
@@ -228,8 +227,8 @@ class _Watch:
 
     moves: list[tuple[int, int]]
 
-    def __init__(self, holder: int, types: Container[str]) -> None:
-        self._asked = holder, types
+    def __init__(self, holder: int, without: tuple[str, ...]) -> None:
+        self._asked = holder, without
 
     def __enter__(self) -> None:
         self._before = _programs(*self._asked)
@@ -242,13 +241,13 @@ class _Watch:
         ]
 
 
-def _programs(holder: int, types: Container[str]) -> dict[int, tuple[int, int]]:
+def _programs(holder: int, without: tuple[str, ...]) -> dict[int, tuple[int, int]]:
     """Nanoseconds and runs, by id, of the programs that a process holds."""
     held = programs_held(holder)
     return {
         one["id"]: (one.get("run_time_ns", 0), one.get("run_cnt", 0))
         for one in bpftool("prog", "show")
-        if one["id"] in held and one["type"] in types
+        if one["id"] in held and not one.get("name", "").startswith(without)
     }
 
 
