@@ -1,32 +1,41 @@
-"""Threads that are inside a read, write or close of something other than a socket right now.
+"""Threads that are inside a call right now, before tracing begins.
 
-A thread that was inside a call when tracing began shows up when it returns, as a return without
-an entry. Whether that call was on a socket can no longer be told then; it can be beforehand.
+When such a call returns, its entry was not seen. If it was a read, write or close, it can no longer
+be told then whether it was on a socket; it can be beforehand.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tracer.architecture import architecture
 from tracer.operations import Subject, system_calls
 
-__all__ = ["threads_blocked_elsewhere"]
+__all__ = ["blocked_threads"]
 
 
-def threads_blocked_elsewhere(pids: tuple[int, ...] = ()) -> Iterator[int]:
-    """The thread ids, of these processes or of all."""
-    numbers = frozenset(
-        architecture().numbers[call.name]
-        for _, call in system_calls()
-        if call.subject is Subject.ANY_FILE
-    )
+def blocked_threads(
+    pids: tuple[int, ...] = (), operations: Collection[str] = ()
+) -> Iterator[tuple[int, bool]]:
+    """Thread ids, of these processes or of all, and whether the call is one that counts.
+
+    Only threads in system calls of `operations` (of all, if empty) are told; a call counts unless
+    it may be on any file, and is on one that is no socket.
+    """
+    numbers = architecture().numbers
+    subjects = {
+        numbers[call.name]: call.subject
+        for operation, call in system_calls()
+        if call.name in numbers and (not operations or operation.name in operations)
+    }
     processes = (Path(f"/proc/{pid}") for pid in pids) if pids else Path("/proc").glob("[1-9]*")
     for process in processes:
         for task in _tasks(process):
             with contextlib.suppress(OSError):  # it ended meanwhile
-                if _is_blocked_elsewhere(task, numbers):
-                    yield int(task.name)
+                # The number and arguments of the call, or "running".
+                number, *arguments = (task / "syscall").read_text().split()
+                if arguments and (subject := subjects.get(int(number))) is not None:
+                    yield int(task.name), _counts(task, subject, int(arguments[0], 16))
 
 
 def _tasks(process: Path) -> list[Path]:
@@ -36,9 +45,7 @@ def _tasks(process: Path) -> list[Path]:
         return []
 
 
-def _is_blocked_elsewhere(task: Path, numbers: frozenset[int]) -> bool:
-    """By /proc/PID/task/TID/syscall: the number and arguments of the call, or "running"."""
-    number, *arguments = (task / "syscall").read_text().split()
-    if not arguments or int(number) not in numbers:
-        return False
-    return not (task / f"fd/{int(arguments[0], 16)}").readlink().name.startswith("socket:")
+def _counts(task: Path, subject: Subject, descriptor: int) -> bool:
+    if subject is not Subject.ANY_FILE:
+        return True
+    return (task / f"fd/{descriptor}").readlink().name.startswith("socket:")

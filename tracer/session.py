@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tracer.blocked import threads_blocked_elsewhere
+from tracer.blocked import blocked_threads
 from tracer.capabilities import in_initial_pid_namespace, kernel_preempts, require_basics
 from tracer.cgroups import cgroup_directory
 from tracer.config import Config
@@ -51,6 +51,7 @@ class Session:
         self._statistics: int | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._threads_added = 0
+        self._returns_unseen = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -88,7 +89,7 @@ class Session:
         if self.config.measure_cost:
             self._statistics = _enable_statistics()
         self._set_filter()
-        self._mark_threads_blocked_elsewhere()
+        self._know_threads_already_blocked()
         self._loaded.maps["armed"].update(bytes(4), struct.pack("=I", 1))
 
     def stop(self) -> None:
@@ -108,7 +109,10 @@ class Session:
         loaded = self._running()
         by_kprobe = loaded.mechanism == "kprobe" or loaded.operations_by == "kprobe_multi"
         with _alone_on_this_cpu() if by_kprobe else contextlib.nullcontext():
-            return read(loaded, self.config.label, self._threads_added)
+            snapshot = read(loaded, self.config.label, self._threads_added)
+        lost = dict(snapshot.lost)
+        lost["return_without_entry"] += self._returns_unseen
+        return replace(snapshot, lost=lost)
 
     @property
     def failures(self) -> dict[str, str]:
@@ -135,16 +139,31 @@ class Session:
             finally:
                 os.close(directory)
 
-    def _mark_threads_blocked_elsewhere(self) -> None:
-        """As the kernel side would have, had it seen them enter: see bpf/in_flight.h."""
-        calls, threads = self._running().maps["calls"], self._running().maps["threads"]
-        for tid in threads_blocked_elsewhere(self.config.filter.pids):
-            place = tid % calls.capacity
-            if threads.insert(struct.pack("=I", _PLACE | place), bytes(_CALL.size)):
-                calls.update(struct.pack("=I", place), _CALL.pack(tid))
-                self._threads_added += 1
+    def _know_threads_already_blocked(self) -> None:
+        """Those in calls that do not count are made known, as if they had been seen entering.
+
+        For those in calls that count, the tracepoint sees the return, and that no entry was seen.
+        kprobe_multi does not, and they are lost as of now (unless a filter that is the kernel
+        side's to apply says which of them are).
+        """
+        chosen = self.config.filter
+        lost_now = self._running().operations_by != "tracepoint"
+        lost_now = lost_now and not chosen.comms and chosen.cgroup is None
+        for tid, counts in blocked_threads(chosen.pids, self.config.operations):
+            if not counts:
+                self._add_thread(tid)
             else:
-                self._threads_added += threads.insert(struct.pack("=I", tid), bytes(_CALL.size))
+                self._returns_unseen += lost_now
+
+    def _add_thread(self, tid: int) -> None:
+        """As the kernel side does: see bpf/in_flight.h."""
+        calls, threads = self._running().maps["calls"], self._running().maps["threads"]
+        place = tid % calls.capacity
+        if threads.insert(struct.pack("=I", _PLACE | place), bytes(_CALL.size)):
+            calls.update(struct.pack("=I", place), _CALL.pack(tid))
+            self._threads_added += 1
+        else:
+            self._threads_added += threads.insert(struct.pack("=I", tid), bytes(_CALL.size))
 
 
 @contextlib.contextmanager
