@@ -1,9 +1,11 @@
 """Inside the virtual machine: what it costs to trace three functions of the kernel, way by way.
 
-    python -m tests.bench.function_rounds TURNS RESULTS.json
+    python -m tests.bench.function_rounds ROUNDS RESULTS.json
 
-Started by function_cost.py. To start a tracer takes ten seconds under emulation, so each is started
-once a turn, and what a call takes is measured just before, meanwhile and just after.
+Started by function_cost.py. Under emulation a tracer takes ten seconds to start, and the host does
+other things meanwhile. So each is started once, what it has loaded is kept when it ends, and the
+same programs, with its maps, are then attached and detached here, which takes a moment: the ways
+alternate within seconds, and what a call takes is measured just before, meanwhile and just after.
 """
 
 import contextlib
@@ -12,19 +14,43 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from tests.bench.calls import Calls, Work
-from tests.bench.peers import account, bpftool, ours, require, run_statistics, running, untraced
+from tests.bench.peers import (
+    EMPTY_PROGRAM,
+    bpftool,
+    ours,
+    programs_held,
+    require,
+    run_statistics,
+    running,
+)
 from tests.bench.statistic import in_turns
+from tracer import raw_bpf
+from tracer.btf import KernelTypes
+from tracer.libbpf import last_error, libbpf
 from tracer.program import bpf_directory
+from tracer.programs import program_info
 
-__all__ = ["BCC", "BCC_NESTED", "BPFTRACE", "FENTRY", "KPROBE", "OPERATIONS", "WAYS", "Block"]
+__all__ = [
+    "BCC",
+    "BCC_NESTED",
+    "BPFTRACE",
+    "EMPTY_FENTRY",
+    "EMPTY_KPROBE",
+    "FENTRY",
+    "KPROBE",
+    "OPERATIONS",
+    "WAYS",
+    "Block",
+]
 
+EMPTY_KPROBE = "empty programs, kprobe"
+EMPTY_FENTRY = "empty programs, fentry"
 OPERATIONS = "this tracer, operations alone"
 KPROBE = "this tracer, kprobe"
 FENTRY = "this tracer, fentry"
@@ -33,49 +59,57 @@ BCC_NESTED = "bcc's funclatency -F -l 4"
 BPFTRACE = "bpftrace"
 
 _FUNCTIONS = ("tcp_sendmsg", "sock_recvmsg", "tcp_recvmsg")
+_SYSTEM_CALLS = ("sys_enter", "sys_exit")
 _PATTERN = f"^({'|'.join(_FUNCTIONS)})$"
+_KPROBES = Path("/sys/bus/event_source/devices/kprobe/type")
 _TIMEOUT_SECONDS = 90
-_MEASUREMENTS = 15
-_WORK = Work("one", "tcp", 1, 20)
-_COUNTED = Work("one", "tcp", 1, 40)
-_OPERATION_LAYER = ("enter_system_", "exit_system_")  # programs of ours that are at no function
+_NAME_BYTES = 15  # of a program, as the kernel keeps it
+
+_MEASUREMENTS = 6
+_WORK = Work("one", "tcp", 1, 10)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One way, once: ns per system call without and with it, and the programs' own account."""
+    """One way, once: ns of a system call without and with it, and its programs' account."""
 
     untraced_ns: float
     traced_ns: float
     ns_per_run: float
     runs_per_call: float
-    start_seconds: float
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A program, by its descriptor, and where it is to run. A trampoline's knows that itself."""
+
+    kind: str  # kprobe, kretprobe, raw_tracepoint, tracing
+    place: str
+    program: int
+
+    @property
+    def is_at_function(self) -> bool:
+        return self.place not in _SYSTEM_CALLS
 
 
 def main() -> None:
-    """Measure all ways in turns, and write the blocks by way."""
-    turns, results = int(sys.argv[1]), Path(sys.argv[2])
-    with _headers_for_bcc(), Calls() as calls:
-        ways = {name: partial(_block, way, calls) for name, way in WAYS.items()}
-        blocks = in_turns(ways, turns)
+    """Load everything, measure all ways in turns, and write the blocks by way."""
+    rounds, results = int(sys.argv[1]), Path(sys.argv[2])
+    with Calls() as calls:
+        ways = {name: partial(_block, calls, load(calls)) for name, load in WAYS.items()}
+        blocks = in_turns(ways, rounds)
     results.write_text(json.dumps({name: [asdict(one) for one in blocks[name]] for name in blocks}))
 
 
-Way = Callable[[int], contextlib.AbstractContextManager[int | None]]
-
-
-def _block(way: Way, calls: Calls) -> Block:
+def _block(calls: Calls, probes: list[_Probe]) -> Block:
     before = _least_ns(calls)
-    begun = time.monotonic()
-    with way(calls.pid) as holder:
-        started = time.monotonic() - begun
+    with contextlib.ExitStack() as attached:
+        for probe in probes:
+            _attach(probe, attached)
         traced = _least_ns(calls)
         with run_statistics():
-            seen = holder and account(holder, calls, _COUNTED, without=_OPERATION_LAYER)
-    untraced_ns = (before + _least_ns(calls)) / 2
-    if not seen or not seen.runs:
-        return Block(untraced_ns, traced, 0, 0, started)
-    return Block(untraced_ns, traced, seen.nanoseconds / seen.runs, seen.runs, started)
+            ns, runs = _account(calls, {one.program for one in probes if one.is_at_function})
+    return Block((before + _least_ns(calls)) / 2, traced, ns, runs)
 
 
 def _least_ns(calls: Calls) -> float:
@@ -83,24 +117,83 @@ def _least_ns(calls: Calls) -> float:
     return min(calls.ns_per_call(_WORK) for _ in range(_MEASUREMENTS))
 
 
-@contextlib.contextmanager
-def _funclatency(*options: str, pid: int) -> Iterator[int]:
-    command = ["funclatency-bpfcc", *options, "-p", str(pid), "-r", _PATTERN]
-    with running(command, _all_attached, timeout=_TIMEOUT_SECONDS) as (holder, output):
-        yield holder
+def _account(calls: Calls, programs: set[int]) -> tuple[float, float]:
+    """Of these programs the ns a run, and the runs a system call."""
+    seen = []
+
+    @contextlib.contextmanager
+    def watch() -> Iterator[None]:
+        seen.append([program_info(program) for program in programs])
+        yield
+        seen.append([program_info(program) for program in programs])
+
+    calls.ns_per_call(_WORK, watch())
+    pairs = list(zip(*seen, strict=True))
+    ns = sum(after.run_time_ns - before.run_time_ns for before, after in pairs)
+    runs = sum(after.run_count - before.run_count for before, after in pairs)
+    return ns / runs if runs else 0, runs / _WORK.calls
+
+
+def _attach(probe: _Probe, attached: contextlib.ExitStack) -> None:
+    if probe.kind == "tracing":
+        attached.enter_context(raw_bpf.attach(probe.program))
+    elif probe.kind == "raw_tracepoint":
+        attached.enter_context(raw_bpf.attach(probe.program, probe.place))
+    else:
+        event = raw_bpf.open_event(
+            int(_KPROBES.read_text()), int(probe.kind == "kretprobe"), probe.place
+        )
+        raw_bpf.attach_to_event(attached.enter_context(event), probe.program)
+
+
+def _empty_kprobe(_calls: Calls) -> list[_Probe]:
+    program = raw_bpf.load_program(raw_bpf.Kind.KPROBE, EMPTY_PROGRAM)
+    return [_Probe(kind, name, program) for kind in ("kretprobe", "kprobe") for name in _FUNCTIONS]
+
+
+def _empty_fentry(_calls: Calls) -> list[_Probe]:
+    probes = []
+    with KernelTypes() as types:
+        for attach_type in (raw_bpf.Kind.FEXIT, raw_bpf.Kind.FENTRY):
+            for name in _FUNCTIONS:
+                number = types.function_id(name)
+                assert number is not None
+                program = raw_bpf.load_program(
+                    raw_bpf.Kind.TRACING, EMPTY_PROGRAM, attach_type=attach_type, function=number
+                )
+                probes.append(_Probe("tracing", name, program))
+    return probes
+
+
+def _ours(calls: Calls, *, mechanism: str) -> list[_Probe]:
+    with ours(calls.pid, mechanism=mechanism) as holder:
+        calls.ns_per_call(_WORK)
+        return _kept(holder, mechanism != "tracepoint")
+
+
+def _funclatency(calls: Calls, *options: str) -> list[_Probe]:
+    command = ["funclatency-bpfcc", *options, "-p", str(calls.pid), "-r", _PATTERN]
+    with (
+        _headers_for_bcc(),
+        running(command, _all_attached, timeout=_TIMEOUT_SECONDS) as (holder, output),
+    ):
+        calls.ns_per_call(_WORK)
+        probes = _kept(holder)
     require("Function = " if options else "avg = ", output)
+    return probes
 
 
-@contextlib.contextmanager
-def _bpftrace(pid: int) -> Iterator[int]:
+def _bpftrace(calls: Calls) -> list[_Probe]:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "functions.bt"
         script.write_text("".join(_question(name) for name in _FUNCTIONS))
-        command = ["bpftrace", str(script), str(pid)]
+        command = ["bpftrace", str(script), str(calls.pid)]
         with running(command, _all_attached, timeout=_TIMEOUT_SECONDS) as (holder, output):
-            yield holder
+            calls.ns_per_call(_WORK)
+            probes = _kept(holder)
     for name in _FUNCTIONS:
         require(f"@duration_ns[kretprobe:{name}]", output)
+    return probes
 
 
 def _question(name: str) -> str:
@@ -113,8 +206,7 @@ def _question(name: str) -> str:
 
 
 def _all_attached(pid: int) -> bool:
-    attached = [one for one in bpftool("perf", "show") if one["pid"] == pid]
-    return len(attached) == 2 * len(_FUNCTIONS)
+    return len([one for one in bpftool("perf", "show") if one["pid"] == pid]) == 2 * len(_FUNCTIONS)
 
 
 @contextlib.contextmanager
@@ -127,20 +219,47 @@ def _headers_for_bcc() -> Iterator[None]:
         yield
 
 
-def _funclatency_of(*options: str) -> Way:
-    return lambda pid: _funclatency(*options, pid=pid)
+def _kept(holder: int, with_functions: bool = True) -> list[_Probe]:
+    """What a process has attached that the workload passes; it stays loaded without it."""
+    places = (*_SYSTEM_CALLS, *_FUNCTIONS)
+    kept = [
+        _Probe(one["fd_type"], place, _descriptor(one["prog_id"]))
+        for one in bpftool("perf", "show")
+        if one["pid"] == holder
+        and (place := one.get("func") or one.get("tracepoint", "")) in places
+    ]
+    # Those of trampolines are no perf events.
+    names = {f"{kind}_{name}"[:_NAME_BYTES] for kind in ("fexit", "fentry") for name in _FUNCTIONS}
+    held = programs_held(holder)
+    kept += [
+        _Probe("tracing", one["name"], _descriptor(one["id"]))
+        for one in bpftool("prog", "show")
+        if one["id"] in held and one.get("name") in names
+    ]
+    at_functions = [probe for probe in kept if probe.is_at_function]
+    if len(at_functions) != 2 * len(_FUNCTIONS) * with_functions:
+        raise RuntimeError(f"not an entry and a return for each function: {at_functions}")
+    return kept
 
 
-WAYS: dict[str, Way] = {
-    "untraced": untraced,
-    OPERATIONS: ours,
-    KPROBE: partial(ours, mechanism="kprobe"),
-    FENTRY: partial(ours, mechanism="fentry"),
-    BCC: _funclatency_of(),
-    BCC_NESTED: _funclatency_of("-F", "-l", "4"),
+def _descriptor(program: int) -> int:
+    descriptor: int = libbpf().bpf_prog_get_fd_by_id(program)
+    if descriptor < 0:
+        raise last_error()
+    return descriptor
+
+
+WAYS: dict[str, Callable[[Calls], list[_Probe]]] = {
+    EMPTY_KPROBE: _empty_kprobe,
+    EMPTY_FENTRY: _empty_fentry,
+    OPERATIONS: partial(_ours, mechanism="tracepoint"),
+    KPROBE: partial(_ours, mechanism="kprobe"),
+    FENTRY: partial(_ours, mechanism="fentry"),
+    BCC: _funclatency,
+    BCC_NESTED: lambda calls: _funclatency(calls, "-F", "-l", "4"),
     BPFTRACE: _bpftrace,
 }
-"""By name: a function of a process' id that gives a context in which its functions are traced."""
+"""By name: a function that has the workload's process traced once, and keeps the programs."""
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ _WARM_UP = Work("one", "tcp", 1, 20)
 _ORDER = Work("one", "tcp", 1, 1_000)
 _ORDERS_OF_A_MILLION = 10
 _MILLIONS = 10
+_COUNT = r'^lunatik_socket_operation_duration_seconds_count{.*operation="(?:send|recv)".*} (\d+)'
 
 _HEADS = ["untraced, ns", "traced, ns", "added, ns", "programs by `run_time_ns`"]
 
@@ -162,9 +163,7 @@ def _million(calls: Calls, tracer: Exporter) -> _Million:
 
 def counted(page: str) -> int:
     """Sends and receives, as the exporter's page has them."""
-    found = re.findall(
-        r'^\w+_duration_seconds_count{[^}]*operation="(?:send|recv)".*} (\d+)', page, re.M
-    )
+    found = re.findall(_COUNT, page, re.M)
     return sum(map(int, found))
 
 

@@ -29,6 +29,7 @@ from tracer.programs import enable_run_statistics
 from tracer.session import Session
 
 __all__ = [
+    "EMPTY_PROGRAM",
     "PEERS",
     "Account",
     "account",
@@ -39,13 +40,12 @@ __all__ = [
     "require",
     "run_statistics",
     "running",
-    "untraced",
 ]
 
 _TIMEOUT_SECONDS = 30
 _CALLS = ("sendto", "recvfrom")
 _PLACES = tuple(f"sys_{way}_{call}" for call in _CALLS for way in ("enter", "exit"))
-_EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 _RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
 _TRACEPOINT = 2  # PERF_TYPE_TRACEPOINT
 
@@ -73,7 +73,7 @@ def empty(_pid: int) -> Iterator[int]:
     with contextlib.ExitStack() as held:
         for place in _PLACES:
             number = int((tracefs_directory() / f"events/syscalls/{place}/id").read_text())
-            program = held.enter_context(raw_bpf.load(raw_bpf.Kind.TRACEPOINT, _EMPTY_PROGRAM))
+            program = held.enter_context(raw_bpf.load(raw_bpf.Kind.TRACEPOINT, EMPTY_PROGRAM))
             event = held.enter_context(raw_bpf.open_event(_TRACEPOINT, number))
             raw_bpf.attach_to_event(event, program)
         yield os.getpid()
@@ -84,7 +84,7 @@ def empty_raw(_pid: int) -> Iterator[int]:
     """The other floor: raw tracepoints, which every system call of the machine passes."""
     with contextlib.ExitStack() as held:
         for place in (b"sys_enter", b"sys_exit"):
-            program = held.enter_context(raw_bpf.load(_RAW_TRACEPOINT, _EMPTY_PROGRAM))
+            program = held.enter_context(raw_bpf.load(_RAW_TRACEPOINT, EMPTY_PROGRAM))
             link = libbpf().bpf_raw_tracepoint_open(place, program)
             if link < 0:
                 raise last_error()
@@ -208,12 +208,9 @@ class Account:
     wall_ns: float
 
 
-def account(holder: int, calls: Calls, work: Work, *, without: tuple[str, ...] = ()) -> Account:
-    """Have the work done, with the statistics on, and see what a process' programs took.
-
-    Those whose names begin with one of `without` are left out.
-    """
-    watch = _Watch(holder, without)
+def account(holder: int, calls: Calls, work: Work) -> Account:
+    """Have the work done, with the statistics on, and see what a process' programs took."""
+    watch = _Watch(holder)
     wall_ns = calls.ns_per_call(work, watch)
     # A program with few runs belongs to calls that the workload does not make.
     moves = [(ns, runs) for ns, runs in watch.moves if runs >= work.calls // 4]
@@ -227,27 +224,27 @@ class _Watch:
 
     moves: list[tuple[int, int]]
 
-    def __init__(self, holder: int, without: tuple[str, ...]) -> None:
-        self._asked = holder, without
+    def __init__(self, holder: int) -> None:
+        self._holder = holder
 
     def __enter__(self) -> None:
-        self._before = _programs(*self._asked)
+        self._before = _programs(self._holder)
 
     def __exit__(self, *_: object) -> None:
-        after = _programs(*self._asked)
+        after = _programs(self._holder)
         self.moves = [
             (after[number][0] - ns, after[number][1] - runs)
             for number, (ns, runs) in self._before.items()
         ]
 
 
-def _programs(holder: int, without: tuple[str, ...]) -> dict[int, tuple[int, int]]:
+def _programs(holder: int) -> dict[int, tuple[int, int]]:
     """Nanoseconds and runs, by id, of the programs that a process holds."""
     held = programs_held(holder)
     return {
         one["id"]: (one.get("run_time_ns", 0), one.get("run_cnt", 0))
         for one in bpftool("prog", "show")
-        if one["id"] in held and not one.get("name", "").startswith(without)
+        if one["id"] in held
     }
 
 
