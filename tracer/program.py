@@ -19,6 +19,7 @@ from tracer.operations import OPERATIONS, TRANSPORTS, Bytes, Subject, SystemCall
 
 __all__ = [
     "EVENTS",
+    "FOLLOWING",
     "LOST_REASONS",
     "Program",
     "bpf_directory",
@@ -43,8 +44,20 @@ EVENTS = (
 )
 """What the kernel side counts besides calls, in the order of its map `events`."""
 
-_RAW = "raw_tracepoint"
+FOLLOWING = {
+    "on_fork": "sched_process_fork",
+    "on_exec": "sched_process_exec",
+    "on_thread_end": "sched_process_exit",
+}
+"""The programs that follow processes, and their tracepoints (bpf/processes.bpf.c).
+
+Each is attached twice: the kernel skips a program that was preempted on that CPU, and to do these
+twice does no harm.
+"""
+
+_RAW, _COPY = "raw_tracepoint", "_again"
 _THREADS_AT_LEAST = 4096
+
 _SUBJECTS = {name: i for i, name in enumerate(["NONE", *Subject.__members__, "UNCOUNTED"])}
 _BYTES = {name: i for i, name in enumerate([*Bytes.__members__, "UNCOUNTED"])}
 """The enumerations of tracer/operations.py as numbers, for the kernel side."""
@@ -199,16 +212,11 @@ def _attachments(
         if by == "kprobe_multi"
         else ((_RAW, "sys_exit"), (_RAW, "sys_enter"))
     )
-    # Twice each, since the kernel skips a program that was preempted on that CPU, and to do these
-    # twice does no harm.
     following = [
         Attachment(_RAW, program, tracepoint, copy)
-        for program, tracepoint in (
-            *([("on_fork", "sched_process_fork")] * config.filter.follow_forks),
-            ("on_exec", "sched_process_exec"),
-            ("on_thread_end", "sched_process_exit"),
-        )
-        for copy in ("", "_again")
+        for program, tracepoint in FOLLOWING.items()
+        for copy in ("", _COPY)
+        if program != "on_fork" or config.filter.follow_forks
     ]
     return (
         *following,

@@ -11,7 +11,7 @@ from tracer.hand_over import Loaded
 from tracer.kprobe_events import missed_returns
 from tracer.maps import sum_of_cpus
 from tracer.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, system_calls
-from tracer.program import EVENTS, LOST_REASONS
+from tracer.program import EVENTS, FOLLOWING, LOST_REASONS
 from tracer.programs import program_info
 from tracer.snapshot import (
     Aggregate,
@@ -60,7 +60,7 @@ def read(loaded: Loaded, label: str | None, threads_added: int) -> Snapshot:
         probes=probes,
         lost={reason: events[reason] for reason in LOST_REASONS}
         | {
-            "probe_missed": sum(program.misses for program in programs)
+            "probe_missed": sum(p.misses for p in programs if not _has_copy(p.name))
             + missed_returns(loaded.owner)
         },
         maps=tuple(_maps(loaded, events, threads_added)),
@@ -69,6 +69,11 @@ def read(loaded: Loaded, label: str | None, threads_added: int) -> Snapshot:
         kernel=platform.release(),
         label_name=label,
     )
+
+
+def _has_copy(program: str) -> bool:
+    """What the one misses, the other sees."""
+    return any(program.startswith(name) for name in FOLLOWING)
 
 
 def _sums(loaded: Loaded, name: str) -> Iterator[memoryview]:

@@ -41,6 +41,8 @@ READS_WITHOUT_CASTS = 15  # where the kernel's memory is read by a helper (befor
 READS_WITHOUT_TYPES = 5  # more, where the current task comes without its type (before 5.11)
 SNAPSHOT_CALLS = 55  # 41 on 6.18: each program asked, each map read in batches
 SNAPSHOT_CALLS_WITHOUT_BATCHES = 400  # a look-up a cell, where per-CPU arrays have no batches
+# By kprobe_multi, the tracer keeps its CPU to itself meanwhile.
+ALONE = {"sched_getscheduler", "sched_getparam", "sched_setscheduler"}
 MARK = "/snapshot"
 
 
@@ -121,4 +123,4 @@ def test_a_snapshot_makes_a_bounded_number_of_system_calls(tmp_path: Path, loade
     for one in calls:
         assert 0 < Counter(one)["bpf"] <= bound
         # An interpreter may ask for memory; nothing else has business in a snapshot.
-        assert set(one) <= {"bpf", "brk", "mmap", "munmap", "mremap", "madvise"}
+        assert set(one) <= {"bpf", "brk", "mmap", "munmap", "mremap", "madvise"} | ALONE
