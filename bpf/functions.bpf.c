@@ -174,7 +174,18 @@ static __always_inline void abandon_frames(struct frames *frames)
 	frames->depth = 0;
 }
 
-static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
+static __always_inline struct frame *frame_below_top(struct frames *frames, u32 distance)
+{
+	return &frames->frame[(frames->depth - 1 - distance) & (FRAMES - 1)];
+}
+
+static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 stack_place)
+{
+	return frame->function == function && IS_SAME_PLACE(frame->stack_place, stack_place);
+}
+
+/* A copy is attached after the program itself, and does what that one was kept from. */
+static __always_inline void enter_function(struct frame *frame, u64 pid_tgid, bool is_copy)
 {
 	u32 function = frame->function, depth;
 	struct frames *frames = frames_of_thread(thread_key(pid_tgid));
@@ -184,6 +195,9 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 		count_event(EVENT_START_MAP_FULL);
 		return;
 	}
+	if (is_copy && frames->depth &&
+	    is_frame_of(frame_below_top(frames, 0), function, frame->stack_place))
+		return;
 	/* Nothing nests so deep: these are calls whose returns were missed, one after another. */
 	if (frames->depth >= FRAMES)
 		abandon_frames(frames);
@@ -212,16 +226,6 @@ static __always_inline void finish_function(struct frame *frame, s64 ret, u64 by
 		add_call(cell, now_ns - frame->start_ns, ret, bytes);
 }
 
-static __always_inline struct frame *frame_below_top(struct frames *frames, u32 distance)
-{
-	return &frames->frame[(frames->depth - 1 - distance) & (FRAMES - 1)];
-}
-
-static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 stack_place)
-{
-	return frame->function == function && IS_SAME_PLACE(frame->stack_place, stack_place);
-}
-
 /* It entered before the probes were there; or with no room, and was counted as such then. */
 static __always_inline void function_without_entry(u32 key, u64 pid_tgid)
 {
@@ -230,7 +234,7 @@ static __always_inline void function_without_entry(u32 key, u64 pid_tgid)
 }
 
 static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 stack_place,
-					  u64 pid_tgid)
+					  u64 pid_tgid, bool is_copy)
 {
 	u64 now_ns = bpf_ktime_get_ns();
 	u32 key = thread_key(pid_tgid), i, depth, found;
@@ -242,7 +246,8 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 #endif
 	frames = functions_of_thread.lookup(&key);
 	if (!frames) {
-		function_without_entry(key, pid_tgid);
+		if (!is_copy)
+			function_without_entry(key, pid_tgid);
 		return;
 	}
 	depth = frames->depth;
@@ -255,7 +260,8 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 			found = i;
 	}
 	if (found == FRAMES) {
-		function_without_entry(key, pid_tgid);
+		if (!is_copy)
+			function_without_entry(key, pid_tgid);
 		return;
 	}
 	finish_function(frame_below_top(frames, found), ret, bytes, now_ns, pid_tgid);
@@ -353,7 +359,7 @@ int function_entered(context *ctx)
 			     FUNCTION_ARGUMENT(ctx, 4));
 	if (path != PATH_OF_SOCKET)
 		frame.path = path;
-	enter_function(&frame, pid_tgid);
+	enter_function(&frame, pid_tgid, OF_FUNCTION(IS_COPY));
 	return 0;
 }
 
@@ -369,7 +375,8 @@ int function_returned(context *ctx)
 		ret = returned_value(ctx, OF_FUNCTION(SLOTS));
 	if (returns == RETURNS_BYTES && ret > 0)
 		bytes = ret;
-	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_PLACE(ctx), pid_tgid);
+	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_PLACE(ctx), pid_tgid,
+		      OF_FUNCTION(IS_COPY));
 	if (OF_FUNCTION(ARGUMENT) == ARGUMENT_FILE)
 		forget_if_ending(pid_tgid);
 	return 0;

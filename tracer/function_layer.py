@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tracer.btf import KernelTypes
+from tracer.capabilities import kernel_preempts
 from tracer.config import Config
 from tracer.instructions import constant_macros
 from tracer.operations import FUNCTIONS, PATHS, Argument, Function
 
-__all__ = ["FUNCTION_PROGRAMS", "Attachment", "FunctionLayer", "function_layer"]
+__all__ = ["COPY", "FUNCTION_PROGRAMS", "Attachment", "FunctionLayer", "function_layer"]
 
 _KINDS = {"kprobe": ("kretprobe", "kprobe"), "fentry": ("fexit", "fentry")}
+COPY = "_again"
+"""What ends the name of a program's copy, at the same place."""
+
 FUNCTION_PROGRAMS = _ENTERED, _RETURNED = "function_entered", "function_returned"
 """Those of bpf/functions.bpf.c."""
 
@@ -30,8 +34,7 @@ class Attachment:
     `kind` is raw_tracepoint, kprobe, kretprobe, fentry, fexit, kprobe_multi or kretprobe_multi;
     `place` a tracepoint's name or a function's, whose number among the kernel's types is `type_id`;
     for the last two kinds all functions' names, with commas. `constants` are those that the program
-    is to have (tracer/instructions.py). `copy` tells programs from one another that are attached to
-    one place twice.
+    is to have (tracer/instructions.py). `copy` is `COPY` or nothing.
     """
 
     kind: str
@@ -61,12 +64,23 @@ def function_layer(config: Config, mechanism: str, types: KernelTypes) -> Functi
     wanted = [function for function in FUNCTIONS if _is_wanted(function, config)]
     here = [function for function in wanted if types.function_id(function.name) is not None]
     returned, entered = _KINDS[mechanism]
+    # By fentry, the kernel skips a program that was preempted on that CPU; its copy is not.
+    copies = ("", COPY) if mechanism == "fentry" and kernel_preempts() else ("",)
     return FunctionLayer(
         functions=tuple(here),
         absent=tuple(function.name for function in wanted if function not in here),
-        attachments=(
-            *(_attachment(returned, _RETURNED, *item, types) for item in enumerate(here)),
-            *(_attachment(entered, _ENTERED, *item, types) for item in enumerate(here)),
+        attachments=tuple(
+            Attachment(
+                kind,
+                program,
+                function.name,
+                copy,
+                types.function_id(function.name) or 0,
+                _constants(number, function, types, is_copy=bool(copy)),
+            )
+            for kind, program in ((returned, _RETURNED), (entered, _ENTERED))
+            for number, function in enumerate(here)
+            for copy in copies
         ),
         macros=(
             ("FUNCTION_LAYER", 1),
@@ -85,23 +99,17 @@ def _is_wanted(function: Function, config: Config) -> bool:
     return not chosen or function.operation is None or function.operation in chosen
 
 
-def _attachment(
-    kind: str, program: str, number: int, function: Function, types: KernelTypes
-) -> Attachment:
+def _constants(
+    number: int, function: Function, types: KernelTypes, *, is_copy: bool
+) -> tuple[tuple[str, int], ...]:
     returns = "NOTHING" if function.returns_nothing else "STATUS"
-    constants = {
-        "NUMBER": number,
-        "ARGUMENT": _ARGUMENTS[function.argument],
-        "SLOTS": types.argument_slots(function.name) or 0,
-        "RETURNS": _RETURNS.index("BYTES" if function.returns_bytes else returns),
-        "PATH": _PATH_OF_SOCKET if function.serves_user_too else PATHS.index("kernel"),
+    return (
+        ("NUMBER", number),
+        ("ARGUMENT", _ARGUMENTS[function.argument]),
+        ("SLOTS", types.argument_slots(function.name) or 0),
+        ("RETURNS", _RETURNS.index("BYTES" if function.returns_bytes else returns)),
+        ("PATH", _PATH_OF_SOCKET if function.serves_user_too else PATHS.index("kernel")),
         # socket(2) calls these too, and is counted as what it is.
-        "SKIPS_NEW": function.name in ("sock_create", "sock_release"),
-    }
-    return Attachment(
-        kind,
-        program,
-        function.name,
-        type_id=types.function_id(function.name) or 0,
-        constants=tuple(constants.items()),
+        ("SKIPS_NEW", function.name in ("sock_create", "sock_release")),
+        ("IS_COPY", is_copy),
     )

@@ -185,7 +185,7 @@ class Attacher:
         name = item.program + item.copy
         text = text_of(self._bcc, self._bpf.module, item.program)
         if item.constants:
-            name = f"{item.kind}_{item.place}"
+            name = f"{item.kind}_{item.place}{item.copy}"
             text = put_constants(text, dict(item.constants))
         self.programs[name] = raw_bpf.load_program(
             kind,

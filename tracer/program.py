@@ -12,14 +12,13 @@ from tracer.architecture import architecture
 from tracer.btf import KernelTypes
 from tracer.config import Config
 from tracer.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
-from tracer.function_layer import Attachment, FunctionLayer, function_layer
+from tracer.function_layer import COPY, Attachment, FunctionLayer, function_layer
 from tracer.instructions import cast_macros
 from tracer.mechanisms import works
 from tracer.operations import OPERATIONS, TRANSPORTS, Bytes, Subject, SystemCall, system_calls
 
 __all__ = [
     "EVENTS",
-    "FOLLOWING",
     "LOST_REASONS",
     "Program",
     "bpf_directory",
@@ -44,7 +43,7 @@ EVENTS = (
 )
 """What the kernel side counts besides calls, in the order of its map `events`."""
 
-FOLLOWING = {
+_FOLLOWING = {
     "on_fork": "sched_process_fork",
     "on_exec": "sched_process_exec",
     "on_thread_end": "sched_process_exit",
@@ -55,7 +54,7 @@ Each is attached twice: the kernel skips a program that was preempted on that CP
 twice does no harm.
 """
 
-_RAW, _COPY = "raw_tracepoint", "_again"
+_RAW = "raw_tracepoint"
 _THREADS_AT_LEAST = 4096
 
 _SUBJECTS = {name: i for i, name in enumerate(["NONE", *Subject.__members__, "UNCOUNTED"])}
@@ -214,8 +213,8 @@ def _attachments(
     )
     following = [
         Attachment(_RAW, program, tracepoint, copy)
-        for program, tracepoint in FOLLOWING.items()
-        for copy in ("", _COPY)
+        for program, tracepoint in _FOLLOWING.items()
+        for copy in ("", COPY)
         if program != "on_fork" or config.filter.follow_forks
     ]
     return (

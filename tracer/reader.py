@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from tracer import __version__
 from tracer.cgroups import cgroup_path
 from tracer.errnos import ERRNO_NAMES, ERRNO_SLOTS
+from tracer.function_layer import COPY
 from tracer.hand_over import Loaded
 from tracer.kprobe_events import missed_returns
 from tracer.maps import sum_of_cpus
 from tracer.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, system_calls
-from tracer.program import EVENTS, FOLLOWING, LOST_REASONS
+from tracer.program import EVENTS, LOST_REASONS
 from tracer.programs import program_info
 from tracer.snapshot import (
     Aggregate,
@@ -59,10 +60,7 @@ def read(loaded: Loaded, label: str | None, threads_added: int) -> Snapshot:
         functions=tuple(functions),
         probes=probes,
         lost={reason: events[reason] for reason in LOST_REASONS}
-        | {
-            "probe_missed": sum(p.misses for p in programs if not _has_copy(p.name))
-            + missed_returns(loaded.owner)
-        },
+        | {"probe_missed": _missed_runs(programs) + missed_returns(loaded.owner)},
         maps=tuple(_maps(loaded, events, threads_added)),
         programs=programs,
         version=__version__,
@@ -71,9 +69,14 @@ def read(loaded: Loaded, label: str | None, threads_added: int) -> Snapshot:
     )
 
 
-def _has_copy(program: str) -> bool:
-    """What the one misses, the other sees."""
-    return any(program.startswith(name) for name in FOLLOWING)
+def _missed_runs(programs: tuple[ProgramUse, ...]) -> int:
+    """Without those of programs that have a copy: what the one misses, the other sees."""
+    names = {program.name for program in programs}
+    return sum(
+        program.misses
+        for program in programs
+        if program.name + COPY not in names and not program.name.endswith(COPY)
+    )
 
 
 def _sums(loaded: Loaded, name: str) -> Iterator[memoryview]:
