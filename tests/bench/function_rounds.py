@@ -108,7 +108,7 @@ def _block(calls: Calls, probes: list[_Probe]) -> Block:
             _attach(probe, attached)
         traced = _least_ns(calls)
         with run_statistics():
-            ns, runs = _account(calls, {one.program for one in probes if one.is_at_function})
+            ns, runs = _account(calls, _programs_at_functions(probes))
     return Block((before + _least_ns(calls)) / 2, traced, ns, runs)
 
 
@@ -117,7 +117,13 @@ def _least_ns(calls: Calls) -> float:
     return min(calls.ns_per_call(_WORK) for _ in range(_MEASUREMENTS))
 
 
-def _account(calls: Calls, programs: set[int]) -> tuple[float, float]:
+def _programs_at_functions(probes: list[_Probe]) -> list[int]:
+    """A descriptor of each: some are at several places."""
+    found = {program_info(one.program).id: one.program for one in probes if one.is_at_function}
+    return list(found.values())
+
+
+def _account(calls: Calls, programs: list[int]) -> tuple[float, float]:
     """Of these programs the ns a run, and the runs a system call."""
     seen = []
 
