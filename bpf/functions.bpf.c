@@ -58,7 +58,8 @@ struct frame {
 
 struct frames {
 	u32 depth;
-	u32 pad;
+	u32 returned_function; /* see note_return() */
+	u64 returned_from;
 	struct frame frame[FRAMES];
 };
 
@@ -184,8 +185,7 @@ static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 s
 	return frame->function == function && IS_SAME_PLACE(frame->stack_place, stack_place);
 }
 
-/* A copy is attached after the program itself, and does what that one was kept from. */
-static __always_inline void enter_function(struct frame *frame, u64 pid_tgid, bool is_copy)
+static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 {
 	u32 function = frame->function, depth;
 	struct frames *frames = frames_of_thread(thread_key(pid_tgid));
@@ -195,9 +195,10 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid, bo
 		count_event(EVENT_START_MAP_FULL);
 		return;
 	}
-	if (is_copy && frames->depth &&
-	    is_frame_of(frame_below_top(frames, 0), function, frame->stack_place))
+#ifdef HAVE_COPIES
+	if (frames->depth && is_frame_of(frame_below_top(frames, 0), function, frame->stack_place))
 		return;
+#endif
 	/* Nothing nests so deep: these are calls whose returns were missed, one after another. */
 	if (frames->depth >= FRAMES)
 		abandon_frames(frames);
@@ -226,15 +227,55 @@ static __always_inline void finish_function(struct frame *frame, s64 ret, u64 by
 		add_call(cell, now_ns - frame->start_ns, ret, bytes);
 }
 
-/* It entered before the probes were there; or with no room, and was counted as such then. */
-static __always_inline void function_without_entry(u32 key, u64 pid_tgid)
+/* A thread's last files are closed after its end was told; nothing must make its entry anew. */
+static __always_inline bool is_ending(void)
 {
-	if (is_armed() && is_traced(pid_tgid) && frames_of_thread(key))
-		count_event(EVENT_RETURN_WITHOUT_ENTRY);
+	u32 flags = 0;
+
+	READ_FIELD(&flags, current_task(), TASK_STRUCT_FLAGS);
+	return flags & PF_EXITING;
+}
+
+/*
+ * With copies, two programs see each return, in no order to rely on. The first leaves a note of
+ * what it has dealt with; the second finds it, takes it away, and has nothing to do.
+ */
+static __always_inline void note_return(struct frames *frames, u32 function, u64 stack_place)
+{
+#ifdef HAVE_COPIES
+	frames->returned_function = function + 1;
+	frames->returned_from = stack_place;
+#endif
+}
+
+static __always_inline bool is_dealt_with(struct frames *frames, u32 function, u64 stack_place)
+{
+#ifdef HAVE_COPIES
+	if (frames->returned_function == function + 1 && frames->returned_from == stack_place) {
+		frames->returned_function = 0;
+		return true;
+	}
+#endif
+	return false;
+}
+
+/* It entered before the probes were there; or with no room, and was counted as such then. */
+static __always_inline void function_without_entry(u32 key, u64 pid_tgid, u32 function,
+						   u64 stack_place)
+{
+	struct frames *frames;
+
+	if (!is_armed() || !is_traced(pid_tgid) || is_ending())
+		return;
+	frames = frames_of_thread(key);
+	if (!frames || is_dealt_with(frames, function, stack_place))
+		return;
+	note_return(frames, function, stack_place);
+	count_event(EVENT_RETURN_WITHOUT_ENTRY);
 }
 
 static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 stack_place,
-					  u64 pid_tgid, bool is_copy)
+					  u64 pid_tgid)
 {
 	u64 now_ns = bpf_ktime_get_ns();
 	u32 key = thread_key(pid_tgid), i, depth, found;
@@ -246,8 +287,7 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 #endif
 	frames = functions_of_thread.lookup(&key);
 	if (!frames) {
-		if (!is_copy)
-			function_without_entry(key, pid_tgid);
+		function_without_entry(key, pid_tgid, function, stack_place);
 		return;
 	}
 	depth = frames->depth;
@@ -260,10 +300,10 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 			found = i;
 	}
 	if (found == FRAMES) {
-		if (!is_copy)
-			function_without_entry(key, pid_tgid);
+		function_without_entry(key, pid_tgid, function, stack_place);
 		return;
 	}
+	note_return(frames, function, stack_place);
 	finish_function(frame_below_top(frames, found), ret, bytes, now_ns, pid_tgid);
 	FORGET_ORIGIN(found);
 #pragma clang loop unroll(disable)
@@ -283,16 +323,6 @@ static __always_inline void forget_functions(u32 tid)
 	abandon_frames(frames);
 	if (!functions_of_thread.delete(&tid))
 		count_event(EVENT_FUNCTION_THREAD_REMOVED);
-}
-
-/* A thread's last files are closed after its end was told, which makes its entry anew. */
-static __always_inline void forget_if_ending(u64 pid_tgid)
-{
-	u32 flags = 0;
-
-	READ_FIELD(&flags, bpf_get_current_task(), TASK_STRUCT_FLAGS);
-	if (flags & PF_EXITING)
-		forget_functions(pid_tgid);
 }
 
 #ifdef BY_FENTRY
@@ -359,7 +389,7 @@ int function_entered(context *ctx)
 			     FUNCTION_ARGUMENT(ctx, 4));
 	if (path != PATH_OF_SOCKET)
 		frame.path = path;
-	enter_function(&frame, pid_tgid, OF_FUNCTION(IS_COPY));
+	enter_function(&frame, pid_tgid);
 	return 0;
 }
 
@@ -375,9 +405,8 @@ int function_returned(context *ctx)
 		ret = returned_value(ctx, OF_FUNCTION(SLOTS));
 	if (returns == RETURNS_BYTES && ret > 0)
 		bytes = ret;
-	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_PLACE(ctx), pid_tgid,
-		      OF_FUNCTION(IS_COPY));
-	if (OF_FUNCTION(ARGUMENT) == ARGUMENT_FILE)
-		forget_if_ending(pid_tgid);
+	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_PLACE(ctx), pid_tgid);
+	if (OF_FUNCTION(ARGUMENT) == ARGUMENT_FILE && is_ending())
+		forget_functions(pid_tgid);
 	return 0;
 }

@@ -76,7 +76,7 @@ def function_layer(config: Config, mechanism: str, types: KernelTypes) -> Functi
                 function.name,
                 copy,
                 types.function_id(function.name) or 0,
-                _constants(number, function, types, is_copy=bool(copy)),
+                _constants(number, function, types),
             )
             for kind, program in ((returned, _RETURNED), (entered, _ENTERED))
             for number, function in enumerate(here)
@@ -86,6 +86,7 @@ def function_layer(config: Config, mechanism: str, types: KernelTypes) -> Functi
             ("FUNCTION_LAYER", 1),
             ("FUNCTIONS", len(here)),
             *([("BY_FENTRY", 1)] * (mechanism == "fentry")),
+            *([("HAVE_COPIES", 1)] * (len(copies) > 1)),
             *((f"ARGUMENT_{argument.name}", i) for argument, i in _ARGUMENTS.items()),
             *((f"RETURNS_{name}", i) for i, name in enumerate(_RETURNS)),
             ("PATH_OF_SOCKET", _PATH_OF_SOCKET),
@@ -99,9 +100,7 @@ def _is_wanted(function: Function, config: Config) -> bool:
     return not chosen or function.operation is None or function.operation in chosen
 
 
-def _constants(
-    number: int, function: Function, types: KernelTypes, *, is_copy: bool
-) -> tuple[tuple[str, int], ...]:
+def _constants(number: int, function: Function, types: KernelTypes) -> tuple[tuple[str, int], ...]:
     returns = "NOTHING" if function.returns_nothing else "STATUS"
     return (
         ("NUMBER", number),
@@ -111,5 +110,4 @@ def _constants(
         ("PATH", _PATH_OF_SOCKET if function.serves_user_too else PATHS.index("kernel")),
         # socket(2) calls these too, and is counted as what it is.
         ("SKIPS_NEW", function.name in ("sock_create", "sock_release")),
-        ("IS_COPY", is_copy),
     )
