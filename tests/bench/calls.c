@@ -128,11 +128,21 @@ static void open_udp_pairs(unsigned pairs)
 	}
 }
 
+/* By a reset: so many connections in TIME_WAIT would leave no port for the next. */
+static void close_at_once(int descriptor)
+{
+	struct linger at_once = {.l_onoff = 1};
+
+	if (setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)))
+		die("set SO_LINGER");
+	close(descriptor);
+}
+
 static void close_pairs(unsigned pairs)
 {
 	for (unsigned i = 0; i < pairs; i++) {
-		close(near_ends[i]);
-		close(far_ends[i]);
+		close_at_once(near_ends[i]);
+		close_at_once(far_ends[i]);
 	}
 }
 
@@ -240,6 +250,7 @@ static void take_turns(const struct order *order, unsigned process)
 		shared->slices[slice] = now_ns() - begun;
 		sem_post(&shared->turn[(process + 1) % order->pairs]);
 	}
+	close_pairs(1);
 }
 
 static void start_processes(const struct order *order)

@@ -24,7 +24,9 @@ _SSHD_NEEDS = Path("/run/sshd")  # where its unprivileged part is locked in; a s
 _DANTE = """
 logoutput: stderr
 internal: 127.0.0.1 port = {port}
-external: 127.0.0.1
+# It binds before it connects, for which the port must be free at that address; those of 127.0.0.1
+# are soon all taken by what the other proxies have left in TIME_WAIT.
+external: 127.0.0.2
 clientmethod: none
 socksmethod: none
 user.privileged: root

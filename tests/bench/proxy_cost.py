@@ -56,12 +56,11 @@ Against one another, round by round:
 def measure(rounds: int) -> Section:
     """All ways in turns; tracing is put in place and taken away for each round."""
     with ExitStack() as running:
-        server = running.enter_context(Server())
         plain = running.enter_context(proxies.python_proxy("proxy_loop.py"))
         ways = {
-            _DIRECT: _round(server, running.enter_context(proxies.direct()), traced=False),
-            _PLAIN: _round(server, plain, traced=False),
-            _TRACED: _round(server, plain, traced=True),
+            _DIRECT: _round(running.enter_context(proxies.direct()), traced=False),
+            _PLAIN: _round(plain, traced=False),
+            _TRACED: _round(plain, traced=True),
         }
         others: dict[str, Callable[[], AbstractContextManager[Way]]]
         others = {_BARE: partial(proxies.python_proxy, "proxy_bare.py"), _LUA: proxies.lua_proxy}
@@ -69,7 +68,7 @@ def measure(rounds: int) -> Section:
             name: serving for name, (program, serving) in PEERS.items() if shutil.which(program)
         }
         for name, serving in others.items():
-            ways[name] = _round(server, running.enter_context(serving()), traced=False)
+            ways[name] = _round(running.enter_context(serving()), traced=False)
         results = in_turns(ways, rounds)
     rates = {
         (way, work): Figure(tuple(one[work] for one in results[way]))
@@ -79,9 +78,10 @@ def measure(rounds: int) -> Section:
     return _section(rates)
 
 
-def _round(server: Server, way: Way, *, traced: bool) -> Callable[[], dict[str, float]]:
+def _round(way: Way, *, traced: bool) -> Callable[[], dict[str, float]]:
     def once() -> dict[str, float]:
-        with ours(way.pid) if traced else nullcontext():
+        # A server anew: connections in TIME_WAIT to the one before take none of this one's ports.
+        with Server() as server, ours(way.pid) if traced else nullcontext():
             return dict(zip(_WORKS, _rates(server, way.options), strict=True))
 
     return once
