@@ -192,7 +192,8 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 	struct traffic *traffic;
 
 	if (!frames) {
-		count_event(EVENT_START_MAP_FULL);
+		if (!OF_FUNCTION(IS_COPY))
+			count_event(EVENT_START_MAP_FULL);
 		return;
 	}
 #ifdef HAVE_COPIES

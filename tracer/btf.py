@@ -47,6 +47,7 @@ class KernelTypes:
     """The running kernel's types; a context manager, since they take some megabytes."""
 
     def __init__(self) -> None:
+        self._found: dict[tuple[str, int], int | None] = {}
         self._btf = libbpf().btf__load_vmlinux_btf()
         if not self._btf:
             raise UnsupportedError(
@@ -74,8 +75,10 @@ class KernelTypes:
         return self._find(name, _KIND_FUNC)
 
     def _find(self, name: str, kind: int) -> int | None:
-        number: int = libbpf().btf__find_by_name_kind(self._btf, name.encode(), kind)
-        return number if number > 0 else None
+        if (name, kind) not in self._found:  # each search goes through all types
+            number: int = libbpf().btf__find_by_name_kind(self._btf, name.encode(), kind)
+            self._found[name, kind] = number if number > 0 else None
+        return self._found[name, kind]
 
     def offset_of(self, struct: str, field: str) -> int:
         """Byte offset of `field` in `struct`, anonymous structs and unions in it included.

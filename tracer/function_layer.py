@@ -76,7 +76,7 @@ def function_layer(config: Config, mechanism: str, types: KernelTypes) -> Functi
                 function.name,
                 copy,
                 types.function_id(function.name) or 0,
-                _constants(number, function, types),
+                (*_constants(number, function, types), ("IS_COPY", bool(copy))),
             )
             for kind, program in ((returned, _RETURNED), (entered, _ENTERED))
             for number, function in enumerate(here)

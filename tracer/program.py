@@ -4,6 +4,7 @@ bcc rewrites map look-ups in its main text alone, not in included files; so the 
 are put in place here, with #line directives that keep messages pointing at the right file.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,14 +141,15 @@ def build(config: Config, mechanism: str) -> Program:
             "",
         ]
     )
+    table = _system_calls(calls, layer)
     return Program(
         text,
-        _attachments(config, layer, by, [call.name for _, call in calls]),
+        _attachments(config, layer, by, table),
         tuple(call.name for _, call in calls),
         tuple(function.name for function in layer.functions),
         layer.absent,
         _maps(config, layer),
-        _system_calls(calls, layer),
+        table,
         by,
     )
 
@@ -161,8 +163,8 @@ def operations_by(types: KernelTypes) -> str:
     """
     if types.function_id("trace_call_bpf_faultable") is None or not works("kprobe_multi"):
         return "tracepoint"
-    functions = (architecture().prefix + call.name for _, call in system_calls() if _is_here(call))
-    all_here = all(types.function_id(function) is not None for function in functions)
+    names = ["socketpair", *(call.name for _, call in system_calls() if _is_here(call))]
+    all_here = all(types.function_id(architecture().prefix + name) is not None for name in names)
     return "kprobe_multi" if all_here else "tracepoint"
 
 
@@ -202,10 +204,14 @@ def _system_calls(calls: list[tuple[int, SystemCall]], layer: FunctionLayer) -> 
 
 
 def _attachments(
-    config: Config, layer: FunctionLayer, by: str, calls: list[str]
+    config: Config, layer: FunctionLayer, by: str, table: Container[int]
 ) -> tuple[Attachment, ...]:
-    """Processes first, then returns, then entries: what entered is then always seen returning."""
-    functions = ",".join(architecture().prefix + name for name in calls)
+    """Processes first, then returns, then entries: what entered is then always seen returning.
+
+    `table` has the numbers of the system calls that are traced.
+    """
+    own = architecture()
+    functions = ",".join(own.prefix + name for name, n in own.numbers.items() if n in table)
     returned, entered = (
         (("kretprobe_multi", functions), ("kprobe_multi", functions))
         if by == "kprobe_multi"
