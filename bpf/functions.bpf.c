@@ -4,7 +4,9 @@
  *
  * Probes    for each function of tracer/operations.py that this kernel has, function_entered and
  *           function_returned: by kprobe and kretprobe, or (BY_FENTRY) by fentry and fexit
- * Maps      functions_of_thread  tid -> struct frames
+ * Maps      frames_by_place      thread % FRAME_PLACES -> struct frames
+ *           functions_of_thread  FRAME_PLACE | thread % FRAME_PLACES of threads with a place,
+ *                                those without -> struct frames; see in_flight.h
  *           function_cells       (function * PATHS + path) * TRANSPORTS + transport -> struct cell
  *           function_probes      function -> struct traffic
  * Overhead  docs/benchmarks.md
@@ -36,7 +38,9 @@
 		constant;                                                        \
 	})
 
-#define FRAMES 8 /* a power of two, and more than functions nest */
+#define FRAME_PLACES 2048      /* a power of two */
+#define FRAME_PLACE (3U << 30) /* more than any thread's key */
+#define FRAMES 8	       /* a power of two, and more than functions nest */
 
 #ifdef BY_FENTRY
 #define IS_SAME_PLACE(entered, returned) ((entered) == (returned))
@@ -60,9 +64,12 @@ struct frames {
 	u32 depth;
 	u32 returned_function; /* see note_return() */
 	u64 returned_from;
+	u32 owner; /* in frames_by_place: whose place this is; 0 for nobody's */
+	u32 pad;
 	struct frame frame[FRAMES];
 };
 
+BPF_ARRAY(frames_by_place, struct frames, FRAME_PLACES);
 BPF_HASH(functions_of_thread, u32, struct frames, THREADS);
 BPF_ARRAY(no_frames, struct frames, 1); /* too large for the stack */
 BPF_PERCPU_ARRAY(function_cells, struct cell, FUNCTIONS *PATHS *TRANSPORTS);
@@ -76,18 +83,43 @@ static __always_inline u32 thread_key(u64 pid_tgid)
 	return tid ? tid : 1U << 31 | bpf_get_smp_processor_id();
 }
 
-static __always_inline struct frames *frames_of_thread(u32 tid)
+static __always_inline struct frames *place_of_frames(u32 key)
 {
-	struct frames *frames = functions_of_thread.lookup(&tid), *none;
-	u32 zero = 0;
+	u32 place = key & (FRAME_PLACES - 1);
+	struct frames *frames = frames_by_place.lookup(&place);
 
-	if (frames)
+	return frames && frames->owner == key ? frames : 0;
+}
+
+static __always_inline struct frames *find_frames(u32 key)
+{
+	struct frames *frames = place_of_frames(key);
+
+	return frames ? frames : functions_of_thread.lookup(&key);
+}
+
+/* As call_of_thread() in in_flight.h. */
+static __always_inline struct frames *frames_of_thread(u32 key)
+{
+	u32 zero = 0, place = key & (FRAME_PLACES - 1), place_key = FRAME_PLACE | place;
+	struct frames *frames = find_frames(key), *none = no_frames.lookup(&zero);
+
+	if (frames || !none)
 		return frames;
-	none = no_frames.lookup(&zero);
-	if (!none || functions_of_thread.insert(&tid, none))
-		return 0;
+	if (!functions_of_thread.insert(&place_key, none)) {
+		frames = frames_by_place.lookup(&place);
+		if (frames) {
+			frames->depth = 0;
+			frames->returned_function = 0;
+			frames->owner = key;
+		}
+	} else {
+		if (functions_of_thread.insert(&key, none))
+			return 0;
+		frames = functions_of_thread.lookup(&key);
+	}
 	count_event(EVENT_FUNCTION_THREAD_ADDED);
-	return functions_of_thread.lookup(&tid);
+	return frames;
 }
 
 static __always_inline void count_function_abandoned(u32 function)
@@ -101,48 +133,61 @@ static __always_inline void count_function_abandoned(u32 function)
 
 /* What a function's first arguments say of its socket; one of these for each kind of function. */
 
-static __always_inline u8 path_of_socket(void *socket)
-{
-	void *file = 0;
+/* By fentry the arguments come with their types, and their fields are plain loads. */
+#ifdef BY_FENTRY
+#define READ_ARGUMENT_FIELD(to, argument, offset) \
+	(*(to) = *(volatile typeof(*(to)) *)((char *)(argument) + (offset)))
+#else
+#define READ_ARGUMENT_FIELD READ_FIELD
+#endif
 
-	/* A socket of user space has a file; one that code in the kernel made has none. */
-	READ_FIELD(&file, socket, SOCKET_FILE);
+/* A socket of user space has a file; one that code in the kernel made has none. */
+static __always_inline u8 path_of_file(void *file)
+{
 	return file ? PATH_USER : PATH_KERNEL;
 }
 
 static __always_inline void frame_of_socket(struct frame *frame, void *socket)
 {
 	struct socket_description to = {.transport = TRANSPORT_OTHER};
-	void *sk = 0;
+	void *sk = 0, *file = 0;
 
-	READ_FIELD(&sk, socket, SOCKET_SK);
+	READ_ARGUMENT_FIELD(&file, socket, SOCKET_FILE);
+	frame->path = path_of_file(file);
+	READ_ARGUMENT_FIELD(&sk, socket, SOCKET_SK);
 	if (sk)
 		describe_sock(&to, sk);
 	describe_port(&to, sk);
 	frame->transport = to.transport;
 	frame->port = to.port;
-	frame->path = path_of_socket(socket);
 }
 
-static __always_inline void frame_of_sock(struct frame *frame, void *sk)
+/* Functions of a protocol: its sockets are all of one transport. */
+static __always_inline void frame_of_sock(struct frame *frame, void *sk, u32 transport)
 {
-	struct socket_description to = {};
-	void *socket = 0;
+	struct socket_description to = {.transport = transport};
+	void *socket = 0, *file = 0;
 
-	describe_sock(&to, sk);
+	READ_ARGUMENT_FIELD(&socket, sk, SOCK_SK_SOCKET);
+	if (socket)
+		READ_ARGUMENT_FIELD(&file, socket, SOCKET_FILE);
+	frame->path = path_of_file(file);
 	describe_port(&to, sk);
-	READ_FIELD(&socket, sk, SOCK_SK_SOCKET);
 	frame->transport = to.transport;
 	frame->port = to.port;
-	frame->path = socket ? path_of_socket(socket) : PATH_KERNEL;
 }
 
 static __always_inline void frame_of_inode_file(struct frame *frame, void *file)
 {
-	void *socket = 0;
+	struct socket_description to = {.transport = TRANSPORT_OTHER};
+	void *socket = 0, *sk = 0;
 
 	READ_FIELD(&socket, file, FILE_PRIVATE_DATA);
-	frame_of_socket(frame, socket);
+	READ_FIELD(&sk, socket, SOCKET_SK);
+	describe_sock(&to, sk);
+	describe_port(&to, sk);
+	frame->transport = to.transport;
+	frame->port = to.port;
 	frame->path = PATH_USER;
 }
 
@@ -286,7 +331,7 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 	if (!is_followed(pid_tgid >> 32))
 		return;
 #endif
-	frames = functions_of_thread.lookup(&key);
+	frames = find_frames(key);
 	if (!frames) {
 		function_without_entry(key, pid_tgid, function, stack_place);
 		return;
@@ -317,12 +362,16 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 /* The thread is gone, and its calls with it. */
 static __always_inline void forget_functions(u32 tid)
 {
-	struct frames *frames = functions_of_thread.lookup(&tid);
+	struct frames *place = place_of_frames(tid);
+	struct frames *frames = place ? place : functions_of_thread.lookup(&tid);
+	u32 key = place ? FRAME_PLACE | (tid & (FRAME_PLACES - 1)) : tid;
 
 	if (!frames)
 		return;
 	abandon_frames(frames);
-	if (!functions_of_thread.delete(&tid))
+	if (place)
+		place->owner = 0; /* before the place is anyone's again */
+	if (!functions_of_thread.delete(&key))
 		count_event(EVENT_FUNCTION_THREAD_REMOVED);
 }
 
@@ -379,7 +428,7 @@ int function_entered(context *ctx)
 	if (argument == ARGUMENT_SOCKET)
 		frame_of_socket(&frame, (void *)FUNCTION_ARGUMENT(ctx, 1));
 	else if (argument == ARGUMENT_SOCK)
-		frame_of_sock(&frame, (void *)FUNCTION_ARGUMENT(ctx, 1));
+		frame_of_sock(&frame, (void *)FUNCTION_ARGUMENT(ctx, 1), OF_FUNCTION(TRANSPORT));
 	else if (argument == ARGUMENT_FILE)
 		frame_of_inode_file(&frame, (void *)FUNCTION_ARGUMENT(ctx, 2));
 	else if (argument == ARGUMENT_NEW)

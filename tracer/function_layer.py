@@ -11,7 +11,7 @@ from tracer.btf import KernelTypes
 from tracer.capabilities import kernel_preempts
 from tracer.config import Config
 from tracer.instructions import constant_macros
-from tracer.operations import FUNCTIONS, PATHS, Argument, Function
+from tracer.operations import FUNCTIONS, PATHS, TRANSPORTS, Argument, Function
 
 __all__ = ["COPY", "FUNCTION_PROGRAMS", "Attachment", "FunctionLayer", "function_layer"]
 
@@ -108,6 +108,7 @@ def _constants(number: int, function: Function, types: KernelTypes) -> tuple[tup
         ("SLOTS", types.argument_slots(function.name) or 0),
         ("RETURNS", _RETURNS.index("BYTES" if function.returns_bytes else returns)),
         ("PATH", _PATH_OF_SOCKET if function.serves_user_too else PATHS.index("kernel")),
+        ("TRANSPORT", TRANSPORTS.index(function.transport or "other")),
         # socket(2) calls these too, and is counted as what it is.
         ("SKIPS_NEW", function.name in ("sock_create", "sock_release")),
     )

@@ -71,13 +71,15 @@ class Function:
 
     `operation` is set for those that code in the kernel calls as an operation: a call of it counts
     as that operation with path "kernel", unless it `serves_user_too`: then, as for all the others,
-    the path is that of the socket it is given, "user" if that has a file. `returns_bytes` says that
+    the path is that of the socket it is given, "user" if that has a file. `transport` is set for
+    functions of a protocol, whose sockets are all of one. `returns_bytes` says that
     a positive return is a number of bytes; `returns_nothing` that it has no value, so no errors.
     """
 
     name: str
     argument: Argument = Argument.SOCKET
     operation: str | None = None
+    transport: str | None = None
     returns_bytes: bool = False
     returns_nothing: bool = False
     serves_user_too: bool = False
@@ -178,10 +180,10 @@ FUNCTIONS = (
     # What the calls of both go through: these split an operation's time.
     Function("sock_recvmsg", returns_bytes=True, serves_user_too=True),
     Function("sock_close", Argument.FILE, serves_user_too=True),
-    Function("tcp_sendmsg", Argument.SOCK, returns_bytes=True, serves_user_too=True),
-    Function("tcp_recvmsg", Argument.SOCK, returns_bytes=True, serves_user_too=True),
-    Function("udp_sendmsg", Argument.SOCK, returns_bytes=True, serves_user_too=True),
-    Function("udp_recvmsg", Argument.SOCK, returns_bytes=True, serves_user_too=True),
+    Function("tcp_sendmsg", Argument.SOCK, None, "tcp", returns_bytes=True, serves_user_too=True),
+    Function("tcp_recvmsg", Argument.SOCK, None, "tcp", returns_bytes=True, serves_user_too=True),
+    Function("udp_sendmsg", Argument.SOCK, None, "udp", returns_bytes=True, serves_user_too=True),
+    Function("udp_recvmsg", Argument.SOCK, None, "udp", returns_bytes=True, serves_user_too=True),
 )
 
 
