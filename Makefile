@@ -61,7 +61,7 @@ check: ready-test ## Lint, formats, types
 	@clang-format --dry-run -Werror $$(git ls-files 'bpf/*.c' 'bpf/*.h' 'tests/*.c' ':!bpf/kernel_headers')
 
 .PHONY: bench
-bench: ready-test ## What tracing costs, measured on this machine
+bench: ready-bench ## What tracing costs, measured on this machine
 	@$(PYTHON) -m tests.bench $(TESTS)
 
 .PHONY: picture
@@ -77,8 +77,10 @@ clean: ## Remove what was built, the virtual environment too
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: ready ready-test
+.PHONY: ready ready-test ready-bench
 ready:
 	@./setup.sh run
 ready-test:
 	@./setup.sh test
+ready-bench:
+	@./setup.sh bench

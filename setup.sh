@@ -2,6 +2,7 @@
 # Makes this machine ready: what is missing is installed; what is there is left alone, without a word.
 #   ./setup.sh run     what `make run` needs: bcc, a virtual environment, tracefs
 #   ./setup.sh test    that, and what the tests and checks need
+#   ./setup.sh bench   that, and the benchmarks' peers, an SSH and a SOCKS server among them
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,8 +12,8 @@ test_packages=(
 	chromium chromium-driver                                               # the live page
 	busybox-static kmod qemu-system-x86                                    # kernels in a VM
 	debootstrap                                                            # other userlands
-	bpfcc-tools dante-server linux-perf lua5.4 lua-socket microsocks openssh-server # peers of the benchmarks
 )
+bench_packages=(bpfcc-tools dante-server linux-perf lua5.4 lua-socket microsocks openssh-server)
 
 fail() { echo "lunatik-socket: $*" >&2; exit 3; }
 
@@ -20,7 +21,8 @@ stage=${1:-run}
 case $stage in
 run) packages=("${run_packages[@]}") ;;
 test) packages=("${run_packages[@]}" "${test_packages[@]}") ;;
-*) echo "lunatik-socket: cannot set up \"$stage\": it must be run or test" >&2; exit 2 ;;
+bench) packages=("${run_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}") ;;
+*) echo "lunatik-socket: cannot set up \"$stage\": it must be run, test or bench" >&2; exit 2 ;;
 esac
 
 # What a step has to say is only of interest when it fails.
@@ -53,6 +55,9 @@ install_packages() {
 	quietly "${apt[@]}" update || fail "cannot read the package lists: apt-get update failed, see above"
 	quietly "${apt[@]}" install -y --no-install-recommends "${missing[@]}" ||
 		fail "cannot install ${missing[*]}: apt-get failed, see above"
+	for name in "${missing[@]}"; do
+		keep_off "$name"
+	done
 }
 
 # A tracer has no business starting a Prometheus on the machine because its tests want promtool.
@@ -62,6 +67,13 @@ no_new_services() {
 	printf '#!/bin/sh\nexit 101\n' >$policy
 	chmod +x $policy
 	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+}
+
+# Nor at the next boot.
+keep_off() {
+	local -A services=([prometheus]=prometheus [openssh-server]=ssh [dante-server]=danted)
+	local service=${services[$1]:-}
+	[ -z "$service" ] || ! command -v systemctl >/dev/null || quietly systemctl disable "$service" || true
 }
 
 # From the system's own Python: bcc lives there and nowhere else (the "bcc" on PyPI is another project).
@@ -83,9 +95,10 @@ make_environment() {
 	touch .venv/.ready-run "$stamp"
 }
 
+# For the return probes of kprobes; all else does without.
 mount_tracefs() {
 	[ -e /sys/kernel/tracing/events ] || [ "$(id -u)" != 0 ] || mount -t tracefs tracefs /sys/kernel/tracing ||
-		fail "cannot mount tracefs on /sys/kernel/tracing: see above; lunatik-socket doctor tells more"
+		echo "setup: cannot mount tracefs: see above; lunatik-socket doctor tells what goes without" >&2
 }
 
 install_packages "${packages[@]}"

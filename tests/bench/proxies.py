@@ -157,7 +157,7 @@ def _path_of(program: str) -> str:
     """sshd starts itself anew for each connection, and wants to know where it is."""
     path = shutil.which(program)
     if path is None:
-        raise FileNotFoundError(f'cannot find "{program}": ./setup.sh test installs it')
+        raise FileNotFoundError(f'cannot find "{program}": ./setup.sh bench installs it')
     return path
 
 

@@ -31,7 +31,7 @@ def test_ours_pass_bytes_on(name: str) -> None:
 def test_the_others_do_as_they_are_set_up_here(name: str) -> None:
     program, serving = PEERS[name]
     if shutil.which(program) is None:
-        pytest.skip(f"no {program}: ./setup.sh test installs it")
+        pytest.skip(f"no {program}: ./setup.sh bench installs it")
     if os.geteuid() != 0:
         pytest.skip("not root: dante and sshd change their user")
     with serving() as way:
