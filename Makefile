@@ -50,8 +50,8 @@ test-kernels: ready-test ## The kernel tests on four kernels in VMs; writes docs
 	@$(PYTHON) -m tests.rings kernels $(TESTS)
 
 .PHONY: test-userlands
-test-userlands: ready-test ## The tests on other distributions' Python and bcc
-	@$(PYTHON) -m tests.userlands.ring $(TESTS)
+test-userlands: ready-test ## All tests with three releases' Python and bcc; writes docs/coverage.md
+	@$(PYTHON) -m tests.rings userlands $(TESTS)
 
 .PHONY: check
 check: ready-test ## Lint, formats, types

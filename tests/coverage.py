@@ -1,6 +1,6 @@
-"""Write the generated parts of docs/coverage.md from the reports that the VM ring left.
+"""Write the generated parts of docs/coverage.md from the reports that the rings left.
 
-    python -m tests.vm.ring && python -m tests.coverage
+    python -m tests.vm.ring && python -m tests.userlands.ring && python -m tests.coverage
 
 Each cell is what a test of that run saw: tests/kernel/test_coverage.py (ways) and
 tests/kernel/test_functions.py (functions).
@@ -19,18 +19,21 @@ __all__ = ["DOCUMENT", "replace_block"]
 
 PROJECT = Path(__file__).parents[1]
 DOCUMENT = PROJECT / "docs/coverage.md"
-REPORTS = PROJECT / "build/rings/kernels"
+KERNELS, USERLANDS = (PROJECT / "build/rings" / kind for kind in ("kernels", "userlands"))
 
 
 def main() -> None:
-    """Rewrite the blocks of the document."""
-    notes = {path.parent.name: list(_notes(path)) for path in sorted(REPORTS.glob("*/junit.xml"))}
-    kernels = sorted(notes, key=lambda name: [int(part) for part in name.split(".")])
-    text = DOCUMENT.read_text()
-    text = replace_block(text, "operations", coverage_table().rstrip())
-    text = replace_block(text, "functions", _functions_table(kernels, notes))
-    text = replace_block(text, "ways", _ways_table(kernels, notes))
-    text = replace_block(text, "kernels", _kernels_table())
+    """Rewrite the blocks of the document; those of a ring that has not run here stay."""
+    text = replace_block(DOCUMENT.read_text(), "operations", coverage_table().rstrip())
+    if (KERNELS / "results.json").exists():
+        reports = sorted(KERNELS.glob("*/junit.xml"))
+        notes = {path.parent.name: list(_notes(path)) for path in reports}
+        kernels = sorted(notes, key=lambda name: [int(part) for part in name.split(".")])
+        text = replace_block(text, "functions", _functions_table(kernels, notes))
+        text = replace_block(text, "ways", _ways_table(kernels, notes))
+        text = replace_block(text, "kernels", _results_table("kernel", KERNELS))
+    if (USERLANDS / "results.json").exists():
+        text = replace_block(text, "userlands", _results_table("userland", USERLANDS))
     DOCUMENT.write_text(text)
 
 
@@ -87,17 +90,15 @@ def _way_cell(notes: list[dict[str, object]]) -> str:
     return counted + (f"; `{'`, `'.join(sorted(functions))}`" if functions else "")
 
 
-def _kernels_table() -> str:
-    results = json.loads((REPORTS / "results.json").read_text())
+def _results_table(kind: str, reports: Path) -> str:
+    results = json.loads((reports / "results.json").read_text())
+    facts = list(dict.fromkeys(fact for result in results for fact in result["facts"]))
+    counts = ["passed", "failed", "skipped"]
     rows = [
-        [
-            r["name"],
-            r["facts"].get("release", ""),
-            *(str(r[k]) for k in ("passed", "failed", "skipped")),
-        ]
+        [r["name"], *(r["facts"].get(fact, "") for fact in facts), *(str(r[k]) for k in counts)]
         for r in results
     ]
-    return _table(["kernel", "release", "passed", "failed", "skipped"], rows)
+    return _table([kind, *facts, *counts], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -5,9 +5,10 @@ the VM's lines kept back until the machine's ring is through.
 
     python -m tests.rings [pytest arguments for this machine's ring]
     python -m tests.rings kernels [kernel ...]
+    python -m tests.rings userlands [release ...]
 
-The second form runs the VM's ring on each of several kernels, one after another, and writes what
-was seen into docs/coverage.md.
+The second form runs the VM's ring on each of several kernels, one after another, the third one all
+tests in each of several distributions' userlands; both write what was seen into docs/coverage.md.
 """
 
 import os
@@ -37,12 +38,14 @@ KERNEL = "6.1"
 def main() -> int:
     """Run what was asked for; 0 if all passed."""
     if sys.argv[1:2] == ["kernels"]:
-        return _kernels(sys.argv[2:])
+        return _documented("tests.vm.ring", *sys.argv[2:], "--", "-q", *VM_TESTS, WAYS)
+    if sys.argv[1:2] == ["userlands"]:
+        return _documented("tests.userlands.ring", *sys.argv[2:], "--", "-q")
     return _both(sys.argv[1:])
 
 
-def _kernels(names: list[str]) -> int:
-    command = [sys.executable, "-m", "tests.vm.ring", *names, "--", "-q", *VM_TESTS, WAYS]
+def _documented(ring: str, *arguments: str) -> int:
+    command = [sys.executable, "-m", ring, *arguments]
     status = subprocess.call(command, stdin=subprocess.DEVNULL)
     return subprocess.call([sys.executable, "-m", "tests.coverage"]) or status
 

@@ -9,7 +9,7 @@ from tests.vm.mirror import cache_directory, find_mirror, machine_settings, run
 
 __all__ = ["SUITES", "fetch", "versions"]
 
-SUITES = ("trixie", "sid")
+SUITES = ("bookworm", "trixie", "sid")
 
 # What setup.sh installs for the tests, as far as they run in a userland.
 PACKAGES = (
