@@ -137,7 +137,8 @@ class Loop:
 
     def close(self) -> None:
         """Release what the loop itself holds; its members are their owners'."""
-        self.drop(self._waker.sock)
+        with self._waker.lock:  # no thread may be between finding it open and sending to it
+            self.drop(self._waker.sock)
         self._poll.close()
 
     def _patience_ms(self) -> float | None:
@@ -164,10 +165,10 @@ class _Waker:
         self.sock.connect(*self.sock.getsockname())
         self._is_sent = False
         # Re-entrant: a signal handler may call stop() while this thread is inside wake().
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def wake(self) -> None:
-        with self._lock:
+        with self.lock:
             if not self._is_sent and self.sock.fileno() >= 0:
                 self._is_sent = True
                 self.sock.send(b"\0", DO_NOT_WAIT)

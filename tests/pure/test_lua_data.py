@@ -194,7 +194,7 @@ def fenced(content: bytes, code: str) -> list[str]:
     return lines
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(content=st.binary(min_size=1, max_size=12), field=fields, value=integers)
 def test_fields_read_and_write_as_the_model(
     content: bytes, field: tuple[int, int, str, str], value: int
@@ -225,7 +225,7 @@ def shown(value: int | bytes | None) -> bytes:
     return b"nil" if value is None else value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     content=st.binary(min_size=1, max_size=12),
     cuts=st.lists(st.tuples(integers | st.integers(-2, 14), integers | st.integers(-2, 14))),
@@ -291,7 +291,7 @@ CALLS = [
 
 
 # Receiving without waiting: an argument of the fuzzer's may ask to wait for what never comes.
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(call=st.sampled_from(CALLS), arguments=st.lists(anything, max_size=3))
 def test_whatever_is_passed_is_taken_or_refused(call: str, arguments: list[object]) -> None:
     if call.startswith("two."):

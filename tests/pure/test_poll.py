@@ -84,7 +84,7 @@ def test_a_datagram_can_be_read() -> None:
 
 
 @given(st.integers(2, 8), st.data())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_all_that_are_ready_take_turns(count: int, draw: st.DataObject) -> None:
     ready = draw.draw(st.sets(st.integers(0, count - 1), min_size=1))
     with ExitStack() as stack:
@@ -368,7 +368,6 @@ def test_a_closed_poll_is_refused_and_its_members_stay_open() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove", "close", "send"]), st.integers(0, 4))))
-@settings(deadline=None)
 def test_any_history_of_a_poll_agrees_with_a_plain_model(steps: list[tuple[str, int]]) -> None:
     with ExitStack() as stack:
         sender = stack.enter_context(new("i", "u"))

@@ -69,14 +69,14 @@ def expected_lines(value: int | float | Aggregate) -> Iterator[tuple[str, dict[s
 
 @FORMATS
 @given(shown=snapshots())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_a_parser_reads_back_what_the_snapshot_says(form: Format, shown: Snapshot) -> None:
     assert lines(parsed(form, rendered(form, shown))) == expected(shown)
 
 
 @FORMATS
 @given(first=snapshots(), second=snapshots())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_templates_of_an_earlier_scrape_never_show(
     form: Format, first: Snapshot, second: Snapshot
 ) -> None:
@@ -96,7 +96,7 @@ def test_templates_of_series_that_are_gone_are_dropped() -> None:
 
 @FORMATS
 @given(shown=snapshots())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_buckets_grow_and_the_last_is_the_count(form: Format, shown: Snapshot) -> None:
     for metric in parsed(form, rendered(form, shown)).values():
         if metric.type == "histogram":
