@@ -32,11 +32,15 @@ def sum_of_cpus(values: memoryview, size: int) -> memoryview:
     """Add up the CPUs' copies of a struct of u64: `values` holds them one after another.
 
     Returns a view of unsigned 64-bit items. All fields of all copies are added in one step, as
-    long integers: no field comes near 2^64, so none carries into its neighbour.
+    long integers: no field comes near 2^64, so none carries into its neighbour. Most copies are of
+    CPUs that counted nothing; to see that takes less time than to add them.
     """
-    total = 0
-    for start in range(0, len(values), size):
-        total += int.from_bytes(values[start : start + size], "little")
+    nothing = bytes(size)
+    copies = [bytes(values[start : start + size]) for start in range(0, len(values), size)]
+    counted = [copy for copy in copies if copy != nothing] or copies[:1]
+    if len(counted) == 1:
+        return memoryview(counted[0]).cast("Q")
+    total = sum(int.from_bytes(copy, "little") for copy in counted)
     return memoryview(total.to_bytes(size, "little")).cast("Q")
 
 

@@ -48,8 +48,12 @@ class Renderer:
 
     def render(self, family: Family) -> str:
         """Write the family's head and all its lines; nothing if it has no sample."""
+        return "".join(self.parts(family))
+
+    def parts(self, family: Family) -> list[str]:
+        """The same in pieces, since a page of a megabyte is better put together once."""
         if not family.samples:
-            return ""
+            return []
         name, known = family.metric.name, {}
         if self._labels.get(name) == family.labels:
             known = self._templates[name]
@@ -61,7 +65,7 @@ class Renderer:
             template = known.get(values) or _template(family.metric, family.labels, values)
             fresh[values] = template
             parts.append(template % _numbers(value))
-        return "".join(parts)
+        return parts
 
 
 def _head(metric: Metric, form: Format) -> str:

@@ -1,5 +1,7 @@
 """A scrape: read the kernel once, render what is asked for, let no fault take the rest along."""
 
+import contextlib
+import gc
 import gzip
 import logging
 import time
@@ -19,6 +21,18 @@ _log = logging.getLogger(__name__)
 _GZIP_LEVEL = 1  # 9 takes five times as long for a tenth less
 
 
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A scrape makes many objects and no cycles: looking for those takes a fifth of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class Scraper:
     """Serves the expositions of one source of snapshots; safe to use from many threads.
 
@@ -35,7 +49,8 @@ class Scraper:
 
     def page(self, form: Format, compressed: bool) -> bytes:
         """Render the metrics as of now."""
-        return self._shared.get().page(form, compressed)
+        with _no_garbage_collection():
+            return self._shared.get().page(form, compressed)
 
     def snapshot(self) -> Snapshot | None:
         """Take a snapshot as of now, shared with scrapes of the same moment; None if it failed."""
@@ -87,7 +102,8 @@ class _Reading:
         parts = [*self._kernel_parts(renderer), *self._process_parts(renderer)]
         seconds = self._read_seconds + time.perf_counter() - started
         own = {metrics.SCRAPE_DURATION: seconds, metrics.SCRAPE_ERRORS: self._scraper.errors}
-        parts += [renderer.render(Family(metric, (), {(): own[metric]})) for metric in own]
+        for metric, value in own.items():
+            parts += renderer.parts(Family(metric, (), {(): value}))
         return "".join((*parts, form.end))
 
     def _kernel_parts(self, renderer: Renderer) -> Iterator[str]:
@@ -95,13 +111,13 @@ class _Reading:
             return
         for metric in FAMILIES:
             try:
-                yield renderer.render(family(metric, self.snapshot))
+                yield from renderer.parts(family(metric, self.snapshot))
             except Exception as error:
                 self._scraper.count_error(metric.name, error)
 
     def _process_parts(self, renderer: Renderer) -> Iterator[str]:
         try:
             for one in process_families():
-                yield renderer.render(one)
+                yield from renderer.parts(one)
         except Exception as error:
             self._scraper.count_error("process_*", error)
