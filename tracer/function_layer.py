@@ -7,42 +7,22 @@ arguments, the return value and the stack pointer are.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tracer.attachment import COPY, Attachment
 from tracer.btf import KernelTypes
 from tracer.capabilities import kernel_preempts
 from tracer.config import Config
 from tracer.instructions import constant_macros
 from tracer.operations import FUNCTIONS, PATHS, TRANSPORTS, Argument, Function
 
-__all__ = ["COPY", "FUNCTION_PROGRAMS", "Attachment", "FunctionLayer", "function_layer"]
+__all__ = ["FUNCTION_PROGRAMS", "FunctionLayer", "function_layer"]
 
 _KINDS = {"kprobe": ("kretprobe", "kprobe"), "fentry": ("fexit", "fentry")}
-COPY = "_again"
-"""What ends the name of a program's copy, at the same place."""
-
 FUNCTION_PROGRAMS = _ENTERED, _RETURNED = "function_entered", "function_returned"
 """Those of bpf/functions.bpf.c."""
 
 _ARGUMENTS = {argument: i for i, argument in enumerate(Argument)}
 _RETURNS = ("STATUS", "BYTES", "NOTHING")
 _PATH_OF_SOCKET = len(PATHS)
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A program at one place in the kernel, or at several.
-
-    `kind` is raw_tracepoint, kprobe, kretprobe, fentry, fexit, kprobe_multi or kretprobe_multi;
-    `place` a tracepoint's name or a function's, whose number among the kernel's types is `type_id`;
-    for the last two kinds all functions' names, with commas. `constants` are those that the program
-    is to have (tracer/instructions.py). `copy` is `COPY` or nothing.
-    """
-
-    kind: str
-    program: str
-    place: str
-    copy: str = ""
-    type_id: int = 0
-    constants: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +44,7 @@ def function_layer(config: Config, mechanism: str, types: KernelTypes) -> Functi
     wanted = [function for function in FUNCTIONS if _is_wanted(function, config)]
     here = [function for function in wanted if types.function_id(function.name) is not None]
     returned, entered = _KINDS[mechanism]
-    # By fentry, the kernel skips a program that was preempted on that CPU; its copy is not.
+    # A kprobe's program is never preempted.
     copies = ("", COPY) if mechanism == "fentry" and kernel_preempts() else ("",)
     return FunctionLayer(
         functions=tuple(here),

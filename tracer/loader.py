@@ -16,10 +16,11 @@ import socket
 from typing import Any
 
 from tracer import raw_bpf
+from tracer.attachment import Attachment
 from tracer.btf import KernelTypes
 from tracer.config import Config
 from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError
-from tracer.function_layer import FUNCTION_PROGRAMS, Attachment
+from tracer.function_layer import FUNCTION_PROGRAMS
 from tracer.instructions import put_casts, put_constants, text_of
 from tracer.kprobe_events import event_name
 from tracer.program import Program, bpf_directory, build
@@ -90,12 +91,12 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     ]
     description = {
         "mechanism": request["mechanism"],
-        "operations_by": program.mechanism,
+        "operations_by": program.operations.mechanism,
         "maps": program.maps,
         "programs": list(attacher.programs),
-        "probes": program.probes,
-        "functions": program.functions,
-        "absent": program.absent,
+        "probes": program.operations.calls,
+        "functions": [function.name for function in program.functions.functions],
+        "absent": program.functions.absent,
         "failures": failures,
         "descriptors": len(descriptors),
     }
@@ -120,7 +121,7 @@ def compile_program(bcc: Any, program: Program) -> Any:
     with KernelTypes() as types:
         put_casts(bcc, bpf.module, types)
     table = bpf["system_calls"]
-    for number, value in program.system_calls.items():
+    for number, value in program.operations.table.items():
         table[table.Key(number)] = table.Leaf.from_buffer_copy(value)
     return bpf
 

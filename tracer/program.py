@@ -4,19 +4,19 @@ bcc rewrites map look-ups in its main text alone, not in included files; so the 
 are put in place here, with #line directives that keep messages pointing at the right file.
 """
 
-from collections.abc import Container
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracer import histogram
-from tracer.architecture import architecture
+from tracer.attachment import COPY, Attachment
 from tracer.btf import KernelTypes
 from tracer.config import Config
 from tracer.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
-from tracer.function_layer import COPY, Attachment, FunctionLayer, function_layer
+from tracer.function_layer import FunctionLayer, function_layer
 from tracer.instructions import cast_macros
-from tracer.mechanisms import works
-from tracer.operations import OPERATIONS, TRANSPORTS, Bytes, Subject, SystemCall, system_calls
+from tracer.operation_layer import OperationLayer, operation_layer
+from tracer.operations import OPERATIONS, TRANSPORTS
 
 __all__ = [
     "EVENTS",
@@ -24,7 +24,6 @@ __all__ = [
     "Program",
     "bpf_directory",
     "build",
-    "operations_by",
 ]
 
 LOST_REASONS = (
@@ -51,16 +50,10 @@ _FOLLOWING = {
 }
 """The programs that follow processes, and their tracepoints (bpf/processes.bpf.c).
 
-Each is attached twice: the kernel skips a program that was preempted on that CPU, and to do these
-twice does no harm.
+Each has a copy, since to do these twice does no harm.
 """
 
-_RAW = "raw_tracepoint"
 _THREADS_AT_LEAST = 4096
-
-_SUBJECTS = {name: i for i, name in enumerate(["NONE", *Subject.__members__, "UNCOUNTED"])}
-_BYTES = {name: i for i, name in enumerate([*Bytes.__members__, "UNCOUNTED"])}
-"""The enumerations of tracer/operations.py as numbers, for the kernel side."""
 
 _FIELDS = (
     ("task_struct", "pid"),
@@ -91,21 +84,16 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """All that the loader needs: a text, and where its functions go, in the order of attaching.
+    """All that the loader needs.
 
-    `probes` and `functions` name the two layers' probes by their numbers in the maps; `absent` are
-    the functions of the table that this kernel does not have. `system_calls` is the content of the
-    map of that name: struct system_call by number; `mechanism` is how they are attached to.
+    A text, where its programs go in the order of attaching, and the maps that the tracer uses.
     """
 
     text: str
     attachments: tuple[Attachment, ...]
-    probes: tuple[str, ...]
-    functions: tuple[str, ...]
-    absent: tuple[str, ...]
+    operations: OperationLayer
+    functions: FunctionLayer
     maps: tuple[str, ...]
-    system_calls: dict[int, bytes]
-    mechanism: str
 
 
 def bpf_directory() -> Path:
@@ -120,18 +108,11 @@ def build(config: Config, mechanism: str) -> Program:
     `mechanism` is that of the function layer, kprobe or fentry; "tracepoint" means that there is
     none, only the operation layer.
     """
-    calls = [
-        (OPERATIONS.index(operation), call)
-        for operation, call in system_calls()
-        if _is_here(call) and (not config.operations or operation.name in config.operations)
-    ]
     with KernelTypes() as types:
-        layer = function_layer(config, mechanism, types)
-        macros = _macros(config, types) | {"PROBES": len(calls)} | dict(layer.macros)
-        by = operations_by(types)
-    if by == "kprobe_multi":
-        macros["BY_FUNCTION"] = 1
-    files = ["operations", *(["functions"] if layer.functions else []), "processes"]
+        functions = function_layer(config, mechanism, types)
+        operations = operation_layer(config, types, with_functions=bool(functions.functions))
+        macros = _macros(config, types) | dict(operations.macros) | dict(functions.macros)
+    files = ["operations", *(["functions"] if functions.functions else []), "processes"]
     expanded: set[Path] = set()
     text = "\n".join(
         [
@@ -141,35 +122,21 @@ def build(config: Config, mechanism: str) -> Program:
             "",
         ]
     )
-    table = _system_calls(calls, layer)
     return Program(
         text,
-        _attachments(config, layer, by, table),
-        tuple(call.name for _, call in calls),
-        tuple(function.name for function in layer.functions),
-        layer.absent,
-        _maps(config, layer),
-        table,
-        by,
+        # Processes first: whoever enters is known to belong, or not to.
+        (*_following(config), *operations.attachments, *functions.attachments),
+        operations,
+        functions,
+        _maps(config, functions),
     )
 
 
-def operations_by(types: KernelTypes) -> str:
-    """The operation layer's mechanism here, "tracepoint" or "kprobe_multi".
-
-    Tracepoints serve wherever their programs run undisturbed, and where there is nothing else.
-    Since 7.0 or so they may be preempted, and until such a one runs again every call on its CPU
-    goes by unseen. A kprobe's program is never preempted.
-    """
-    if types.function_id("trace_call_bpf_faultable") is None or not works("kprobe_multi"):
-        return "tracepoint"
-    names = ["socketpair", *(call.name for _, call in system_calls() if _is_here(call))]
-    all_here = all(types.function_id(architecture().prefix + name) is not None for name in names)
-    return "kprobe_multi" if all_here else "tracepoint"
-
-
-def _is_here(call: SystemCall) -> bool:
-    return call.name in architecture().numbers
+def _following(config: Config) -> Iterator[Attachment]:
+    for program, tracepoint in _FOLLOWING.items():
+        if program != "on_fork" or config.filter.follow_forks:
+            yield Attachment("raw_tracepoint", program, tracepoint)
+            yield Attachment("raw_tracepoint", program, tracepoint, COPY)
 
 
 def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
@@ -185,49 +152,6 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
         *(["labelled_cells"] * (config.label is not None)),
         *(["followed"] * bool(config.filter.pids)),
         *(["cgroups"] * (config.filter.cgroup is not None)),
-    )
-
-
-def _system_calls(calls: list[tuple[int, SystemCall]], layer: FunctionLayer) -> dict[int, bytes]:
-    """struct system_call by number (bpf/operations.bpf.c)."""
-    numbers = architecture().numbers
-    found = {}
-    if layer.functions:
-        # Not counted, but to be told from calls of the kernel's own (bpf/functions.bpf.c).
-        new = [operation.name for operation in OPERATIONS].index("new")
-        marked = bytes([_SUBJECTS["UNCOUNTED"], _BYTES["UNCOUNTED"], new, len(calls)])
-        found = {numbers[name]: marked for name in ("socket", "socketpair")}
-    for probe, (operation, call) in enumerate(calls):
-        subject, moved = _SUBJECTS[call.subject.name], _BYTES[call.bytes.name]
-        found[numbers[call.name]] = bytes([subject, moved, operation, probe])
-    return found
-
-
-def _attachments(
-    config: Config, layer: FunctionLayer, by: str, table: Container[int]
-) -> tuple[Attachment, ...]:
-    """Processes first, then returns, then entries: what entered is then always seen returning.
-
-    `table` has the numbers of the system calls that are traced.
-    """
-    own = architecture()
-    functions = ",".join(own.prefix + name for name, n in own.numbers.items() if n in table)
-    returned, entered = (
-        (("kretprobe_multi", functions), ("kprobe_multi", functions))
-        if by == "kprobe_multi"
-        else ((_RAW, "sys_exit"), (_RAW, "sys_enter"))
-    )
-    following = [
-        Attachment(_RAW, program, tracepoint, copy)
-        for program, tracepoint in _FOLLOWING.items()
-        for copy in ("", COPY)
-        if program != "on_fork" or config.filter.follow_forks
-    ]
-    return (
-        *following,
-        Attachment(returned[0], "exit_system_call", returned[1]),
-        Attachment(entered[0], "enter_system_call", entered[1]),
-        *layer.attachments,
     )
 
 
@@ -249,39 +173,13 @@ def _macros(config: Config, types: KernelTypes) -> dict[str, object]:
         macros["HAVE_TASK_BTF"] = 1
     for number, operation in enumerate(OPERATIONS):
         macros[f"OPERATION_{operation.name.upper()}"] = number
-    return (
-        macros
-        | cast_macros(types)
-        | _system_call_macros(types)
-        | _filter_macros(config)
-        | _label_macros(config)
-    )
+    return macros | cast_macros(types) | _filter_macros(config) | _label_macros(config)
 
 
 def _room_for_threads() -> int:
     # "0.42 0.23 0.17 3/1042 31415": three running of 1,042.
     there = int(Path("/proc/loadavg").read_text().split()[3].split("/")[1])
     return max(_THREADS_AT_LEAST, 4 * there)
-
-
-def _system_call_macros(types: KernelTypes) -> dict[str, object]:
-    own = architecture()
-    arguments: dict[str, object] = {
-        f"ARGUMENT_{i}": types.offset_of("pt_regs", field) + extra
-        for i, (field, extra) in enumerate(own.arguments, 1)
-    }
-    field, bit = own.compat
-    return (
-        arguments
-        | {f"SUBJECT_{name}": number for name, number in _SUBJECTS.items()}
-        | {f"BYTES_{name}": number for name, number in _BYTES.items()}
-        | {
-            "SYSTEM_CALL_NUMBERS": max(own.numbers.values()) + 1,
-            "SYSTEM_CALL_NUMBER": types.offset_of("pt_regs", own.number),
-            "THREAD_INFO_COMPAT": types.offset_of("thread_info", field),
-            "COMPAT_BIT": bit,
-        }
-    )
 
 
 def _filter_macros(config: Config) -> dict[str, object]:

@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator
 
 from tracer import __version__
+from tracer.attachment import COPY
 from tracer.cgroups import cgroup_path
 from tracer.errnos import ERRNO_NAMES, ERRNO_SLOTS
-from tracer.function_layer import COPY
 from tracer.hand_over import Loaded
 from tracer.kprobe_events import missed_returns
 from tracer.maps import sum_of_cpus

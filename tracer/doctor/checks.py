@@ -120,7 +120,7 @@ def _btf() -> str:
 
 def _operations() -> str:
     from tracer.btf import KernelTypes  # noqa: PLC0415 - as above
-    from tracer.program import operations_by  # noqa: PLC0415
+    from tracer.operation_layer import operations_by  # noqa: PLC0415
 
     with KernelTypes() as types:
         mechanism = operations_by(types)
