@@ -23,6 +23,7 @@
 #include "in_flight.h"
 #include "label.h"
 
+#define ANY_NUMBER (~0U)  /* a return of which the system call's number is not known */
 #define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: it takes no more at once */
 
 struct system_call {
@@ -60,19 +61,19 @@ static __always_inline bool describe_subject(struct socket_description *to, u8 s
 }
 
 static __always_inline void start_call(struct call *call, struct system_call *known,
-				       struct socket_description *socket, void *registers)
+				       struct socket_description *socket, void *registers,
+				       u32 number)
 {
 	u32 probe = known->probe;
 	struct traffic *traffic = probes.lookup(&probe);
 
-	if (call->start_ns)
-		count_abandoned(call->probe);
 	if (traffic)
 		traffic->entered++;
 	call->probe = probe;
 	call->operation = known->operation;
 	call->transport = socket->transport;
 	call->bytes = known->bytes;
+	call->number = number;
 	call->port = socket->port;
 	if (known->bytes == BYTES_MESSAGE_VECTOR)
 		call->messages = argument(registers, ARGUMENT_2);
@@ -96,12 +97,14 @@ static __always_inline void enter_call(void *registers, u32 number)
 		return;
 	counts = describe_subject(&socket, known->subject, task, registers);
 	call = call_of_thread(pid_tgid);
-	if (!counts)
+	if (!call) {
+		if (counts && known->subject != SUBJECT_UNCOUNTED)
+			count_event(EVENT_START_MAP_FULL);
 		return;
-	if (call)
-		start_call(call, known, &socket, registers);
-	else
-		count_event(EVENT_START_MAP_FULL);
+	}
+	abandon_call(call);
+	if (counts)
+		start_call(call, known, &socket, registers, number);
 }
 
 /*
@@ -142,18 +145,11 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns, 
 }
 
 /* Most returns are from calls that are not in the table. */
-static __always_inline bool is_in_table(void *registers)
+static __always_inline bool is_in_table(u32 number)
 {
-#ifdef BY_FUNCTION
-	return true; /* attached to no others */
-#else
-	u32 number = 0;
-	struct system_call *known;
+	struct system_call *known = system_calls.lookup(&number);
 
-	READ_FIELD(&number, registers, SYSTEM_CALL_NUMBER);
-	known = system_calls.lookup(&number);
 	return known && known->subject;
-#endif
 }
 
 /*
@@ -161,7 +157,7 @@ static __always_inline bool is_in_table(void *registers)
  * and returns from a call that is traced, was in it before tracing began; the entry made here keeps
  * its later reads of files from looking the same.
  */
-static __always_inline struct call *call_of_other_thread(void *registers, u64 pid_tgid)
+static __always_inline struct call *call_of_other_thread(u32 number, u64 pid_tgid)
 {
 	u32 tid = pid_tgid;
 	struct call *call;
@@ -170,7 +166,7 @@ static __always_inline struct call *call_of_other_thread(void *registers, u64 pi
 	if (!is_followed(pid_tgid >> 32))
 		return 0;
 #endif
-	if (!is_in_table(registers))
+	if (number != ANY_NUMBER && !is_in_table(number))
 		return 0;
 	call = threads.lookup(&tid);
 	if (call)
@@ -183,15 +179,19 @@ static __always_inline struct call *call_of_other_thread(void *registers, u64 pi
 	return 0;
 }
 
-static __always_inline void leave_call(void *registers, s64 ret)
+static __always_inline void leave_call(u32 number, s64 ret)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), now_ns;
 	struct call *call = place_of_thread(pid_tgid);
 
 	if (!call)
-		call = call_of_other_thread(registers, pid_tgid);
+		call = call_of_other_thread(number, pid_tgid);
 	if (!call || !call->start_ns)
 		return;
+	if (number != ANY_NUMBER && number != call->number) {
+		abandon_call(call);
+		return;
+	}
 	now_ns = bpf_ktime_get_ns();
 	if (call->bytes != BYTES_UNCOUNTED)
 		finish_call(call, ret, now_ns, pid_tgid);
@@ -212,7 +212,7 @@ int enter_system_call(struct pt_regs *ctx)
 
 int exit_system_call(struct pt_regs *ctx)
 {
-	leave_call(0, PT_REGS_RC(ctx));
+	leave_call(ANY_NUMBER, PT_REGS_RC(ctx)); /* attached to calls of the table alone */
 	return 0;
 }
 #else
@@ -224,7 +224,10 @@ int enter_system_call(struct bpf_raw_tracepoint_args *ctx)
 
 int exit_system_call(struct bpf_raw_tracepoint_args *ctx)
 {
-	leave_call((void *)ctx->args[0], ctx->args[1]);
+	u32 number = 0;
+
+	READ_FIELD(&number, ctx->args[0], SYSTEM_CALL_NUMBER);
+	leave_call(number, ctx->args[1]);
 	return 0;
 }
 #endif
