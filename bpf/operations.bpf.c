@@ -23,7 +23,7 @@
 #include "in_flight.h"
 #include "label.h"
 
-#define ANY_NUMBER (~0U)  /* a return of which the system call's number is not known */
+#define ANY_NUMBER (~0U)  /* one of the table, of which nothing more is known */
 #define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: it takes no more at once */
 
 struct system_call {
@@ -144,12 +144,23 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns, 
 		add_bytes_of_messages(cell, call->messages, ret);
 }
 
+/* The number of the system call that returns, unless the programs are at its own function. */
+static __always_inline u32 returning_number(void *registers)
+{
+	u32 number = ANY_NUMBER;
+
+#ifndef BY_FUNCTION
+	READ_FIELD(&number, registers, SYSTEM_CALL_NUMBER);
+#endif
+	return number;
+}
+
 /* Most returns are from calls that are not in the table. */
 static __always_inline bool is_in_table(u32 number)
 {
 	struct system_call *known = system_calls.lookup(&number);
 
-	return known && known->subject;
+	return number == ANY_NUMBER || (known && known->subject);
 }
 
 /*
@@ -157,7 +168,7 @@ static __always_inline bool is_in_table(u32 number)
  * and returns from a call that is traced, was in it before tracing began; the entry made here keeps
  * its later reads of files from looking the same.
  */
-static __always_inline struct call *call_of_other_thread(u32 number, u64 pid_tgid)
+static __always_inline struct call *call_of_other_thread(void *registers, u64 pid_tgid)
 {
 	u32 tid = pid_tgid;
 	struct call *call;
@@ -166,7 +177,7 @@ static __always_inline struct call *call_of_other_thread(u32 number, u64 pid_tgi
 	if (!is_followed(pid_tgid >> 32))
 		return 0;
 #endif
-	if (number != ANY_NUMBER && !is_in_table(number))
+	if (!is_in_table(returning_number(registers)))
 		return 0;
 	call = threads.lookup(&tid);
 	if (call)
@@ -179,15 +190,17 @@ static __always_inline struct call *call_of_other_thread(u32 number, u64 pid_tgi
 	return 0;
 }
 
-static __always_inline void leave_call(u32 number, s64 ret)
+static __always_inline void leave_call(void *registers, s64 ret)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), now_ns;
 	struct call *call = place_of_thread(pid_tgid);
+	u32 number;
 
 	if (!call)
-		call = call_of_other_thread(number, pid_tgid);
+		call = call_of_other_thread(registers, pid_tgid);
 	if (!call || !call->start_ns)
 		return;
+	number = returning_number(registers);
 	if (number != ANY_NUMBER && number != call->number) {
 		abandon_call(call);
 		return;
@@ -212,7 +225,7 @@ int enter_system_call(struct pt_regs *ctx)
 
 int exit_system_call(struct pt_regs *ctx)
 {
-	leave_call(ANY_NUMBER, PT_REGS_RC(ctx)); /* attached to calls of the table alone */
+	leave_call(0, PT_REGS_RC(ctx));
 	return 0;
 }
 #else
@@ -224,10 +237,7 @@ int enter_system_call(struct bpf_raw_tracepoint_args *ctx)
 
 int exit_system_call(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 number = 0;
-
-	READ_FIELD(&number, ctx->args[0], SYSTEM_CALL_NUMBER);
-	leave_call(number, ctx->args[1]);
+	leave_call((void *)ctx->args[0], ctx->args[1]);
 	return 0;
 }
 #endif
