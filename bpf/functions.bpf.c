@@ -54,9 +54,10 @@
 struct frame {
 	u64 start_ns;
 	u64 stack_place;
-	u16 function;
+	u8 function;
 	u8 path;
 	u8 transport;
+	u8 seen_by; /* with copies: a bit for each that saw it enter */
 	u32 port;
 };
 
@@ -242,8 +243,19 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 		return;
 	}
 #ifdef HAVE_COPIES
-	if (frames->depth && is_frame_of(frame_below_top(frames, 0), function, frame->stack_place))
-		return;
+	frame->seen_by = 1 << OF_FUNCTION(IS_COPY);
+	if (frames->depth &&
+	    is_frame_of(frame_below_top(frames, 0), function, frame->stack_place)) {
+		struct frame *top = frame_below_top(frames, 0);
+
+		if (!(top->seen_by & frame->seen_by)) {
+			top->seen_by |= frame->seen_by;
+			return;
+		}
+		/* An earlier call, whose return was missed. */
+		count_function_abandoned(function);
+		frames->depth--;
+	}
 #endif
 	/* Nothing nests so deep: these are calls whose returns were missed, one after another. */
 	if (frames->depth >= FRAMES)
@@ -270,7 +282,7 @@ static __always_inline void finish_function(struct frame *frame, s64 ret, u64 by
 	if (!cell)
 		cell = function_cells.lookup(&index);
 	if (cell)
-		add_call(cell, now_ns - frame->start_ns, ret, bytes);
+		add_call(cell, duration_ns(frame->start_ns, now_ns), ret, bytes);
 }
 
 /* A thread's last files are closed after its end was told; nothing must make its entry anew. */
@@ -375,6 +387,14 @@ static __always_inline void forget_functions(u32 tid)
 		count_event(EVENT_FUNCTION_THREAD_REMOVED);
 }
 
+static __always_inline void forget_if_idle(u32 tid)
+{
+	struct frames *frames = find_frames(tid);
+
+	if (frames && !frames->depth)
+		forget_functions(tid);
+}
+
 #ifdef BY_FENTRY
 /* The arguments, a word each (a struct as many as it fills), and after them what was returned. */
 typedef u64 context;
@@ -456,7 +476,8 @@ int function_returned(context *ctx)
 	if (returns == RETURNS_BYTES && ret > 0)
 		bytes = ret;
 	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_PLACE(ctx), pid_tgid);
-	if (OF_FUNCTION(ARGUMENT) == ARGUMENT_FILE && is_ending())
-		forget_functions(pid_tgid);
+	/* sock_close and sock_release, which threads pass that are ending. */
+	if ((OF_FUNCTION(ARGUMENT) == ARGUMENT_FILE || returns == RETURNS_NOTHING) && is_ending())
+		forget_if_idle(pid_tgid);
 	return 0;
 }

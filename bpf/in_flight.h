@@ -29,7 +29,7 @@ struct call {
 	u8 operation;
 	u8 transport;
 	u8 bytes; /* BYTES_NONE and so on: where the number of bytes stands */
-	u32 pad;
+	u32 number;
 };
 
 BPF_ARRAY(calls, struct call, CALLS);
@@ -91,6 +91,15 @@ static __always_inline void count_abandoned(u32 probe)
 	count_event(EVENT_RETURN_NOT_SEEN);
 }
 
+/* Its return was not seen; what returns next is another call's. */
+static __always_inline void abandon_call(struct call *call)
+{
+	if (!call->start_ns)
+		return;
+	count_abandoned(call->probe);
+	call->start_ns = 0;
+}
+
 static __always_inline void forget_thread(u32 tid)
 {
 	struct call *place = place_of_thread(tid), *call = place ? place : threads.lookup(&tid);
@@ -98,8 +107,7 @@ static __always_inline void forget_thread(u32 tid)
 
 	if (!call)
 		return;
-	if (call->start_ns)
-		count_abandoned(call->probe);
+	abandon_call(call);
 	if (place)
 		place->tid = 0; /* before the place is anyone's again */
 	if (!threads.delete(&key))

@@ -23,6 +23,7 @@
 #include "in_flight.h"
 #include "label.h"
 
+#define ANY_NUMBER (~0U)  /* one of the table, of which nothing more is known */
 #define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: it takes no more at once */
 
 struct system_call {
@@ -60,19 +61,19 @@ static __always_inline bool describe_subject(struct socket_description *to, u8 s
 }
 
 static __always_inline void start_call(struct call *call, struct system_call *known,
-				       struct socket_description *socket, void *registers)
+				       struct socket_description *socket, void *registers,
+				       u32 number)
 {
 	u32 probe = known->probe;
 	struct traffic *traffic = probes.lookup(&probe);
 
-	if (call->start_ns)
-		count_abandoned(call->probe);
 	if (traffic)
 		traffic->entered++;
 	call->probe = probe;
 	call->operation = known->operation;
 	call->transport = socket->transport;
 	call->bytes = known->bytes;
+	call->number = number;
 	call->port = socket->port;
 	if (known->bytes == BYTES_MESSAGE_VECTOR)
 		call->messages = argument(registers, ARGUMENT_2);
@@ -96,12 +97,14 @@ static __always_inline void enter_call(void *registers, u32 number)
 		return;
 	counts = describe_subject(&socket, known->subject, task, registers);
 	call = call_of_thread(pid_tgid);
-	if (!counts)
+	if (!call) {
+		if (counts && known->subject != SUBJECT_UNCOUNTED)
+			count_event(EVENT_START_MAP_FULL);
 		return;
-	if (call)
-		start_call(call, known, &socket, registers);
-	else
-		count_event(EVENT_START_MAP_FULL);
+	}
+	abandon_call(call);
+	if (counts)
+		start_call(call, known, &socket, registers, number);
 }
 
 /*
@@ -141,19 +144,23 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns, 
 		add_bytes_of_messages(cell, call->messages, ret);
 }
 
-/* Most returns are from calls that are not in the table. */
-static __always_inline bool is_in_table(void *registers)
+/* The number of the system call that returns, unless the programs are at its own function. */
+static __always_inline u32 returning_number(void *registers)
 {
-#ifdef BY_FUNCTION
-	return true; /* attached to no others */
-#else
-	u32 number = 0;
-	struct system_call *known;
+	u32 number = ANY_NUMBER;
 
+#ifndef BY_FUNCTION
 	READ_FIELD(&number, registers, SYSTEM_CALL_NUMBER);
-	known = system_calls.lookup(&number);
-	return known && known->subject;
 #endif
+	return number;
+}
+
+/* Most returns are from calls that are not in the table. */
+static __always_inline bool is_in_table(u32 number)
+{
+	struct system_call *known = system_calls.lookup(&number);
+
+	return number == ANY_NUMBER || (known && known->subject);
 }
 
 /*
@@ -170,7 +177,7 @@ static __always_inline struct call *call_of_other_thread(void *registers, u64 pi
 	if (!is_followed(pid_tgid >> 32))
 		return 0;
 #endif
-	if (!is_in_table(registers))
+	if (!is_in_table(returning_number(registers)))
 		return 0;
 	call = threads.lookup(&tid);
 	if (call)
@@ -187,11 +194,17 @@ static __always_inline void leave_call(void *registers, s64 ret)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), now_ns;
 	struct call *call = place_of_thread(pid_tgid);
+	u32 number;
 
 	if (!call)
 		call = call_of_other_thread(registers, pid_tgid);
 	if (!call || !call->start_ns)
 		return;
+	number = returning_number(registers);
+	if (number != ANY_NUMBER && number != call->number) {
+		abandon_call(call);
+		return;
+	}
 	now_ns = bpf_ktime_get_ns();
 	if (call->bytes != BYTES_UNCOUNTED)
 		finish_call(call, ret, now_ns, pid_tgid);

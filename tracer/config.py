@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["LABELS", "MECHANISMS", "Config", "Filter"]
+__all__ = ["FUNCTION_MECHANISMS", "LABELS", "Config", "Filter"]
 
-MECHANISMS = ("auto", "tracepoint", "kprobe", "fentry")
+FUNCTION_MECHANISMS = ("auto", "tracepoint", "kprobe", "fentry")
 """How the function layer is attached; "tracepoint" is the operation layer alone."""
 
 LABELS = ("comm", "pid", "cgroup", "port")
@@ -32,12 +32,12 @@ class Filter:
 class Config:
     """A tracing session's settings.
 
-    `operations` names those to trace, all if empty. `mechanism` is one of
-    `MECHANISMS`; "auto" takes the cheapest that works here and goes without the function layer if
-    none does. `label` is one of `LABELS` or None; `label_cells` bounds how many cells carry a label
-    of their own, `threads` how many threads are followed at once: 0 for four
-    times as many as there are, and 4,096 at least. `measure_cost` switches the
-    kernel's own accounting of BPF run time on (it adds to each run). `tracer_pid` is never traced.
+    `operations` names those to trace, all if empty. `mechanism` is one of `FUNCTION_MECHANISMS`;
+    "auto" takes the best that works here and goes without the function layer if none does. `label`
+    is one of `LABELS` or None; `label_cells` bounds how many cells carry a label of their own,
+    `threads` how many threads are followed at once: 0 for four times as many as there are, and
+    4,096 at least. `measure_cost` switches the kernel's own accounting of BPF run time on (it adds
+    to each run). `tracer_pid` is never traced.
     """
 
     filter: Filter = field(default_factory=Filter)

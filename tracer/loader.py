@@ -1,15 +1,16 @@
 """The short-lived child that compiles, loads and attaches, hands every descriptor over, and exits.
 
 bcc brings a whole compiler into its process, over 100 MB of it. Here it lives for the second it
-is needed; what must stay (maps, programs, the perf events that hold the probes) goes to the parent
-over a Unix socket as SCM_RIGHTS. When the parent dies, however it dies, the kernel closes those
-descriptors, and every probe is gone.
+is needed; what must stay (maps, programs, the links and events that hold the probes) goes to the
+parent over a Unix socket as SCM_RIGHTS. When the parent dies, however it dies, the kernel closes
+those descriptors, and every probe is gone.
 
 The one module that imports bcc. The protocol, in packets: the parent sends its Config as JSON; the
 answer is JSON, `{"error": kind, "message": …}` or a description of what follows, and then come the
 descriptors in the order the description names them.
 """
 
+import errno
 import json
 import os
 import socket
@@ -76,7 +77,7 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     failures: dict[str, str] = {}
     for item in program.attachments:
         if item.place in failures:
-            continue  # its return cannot be seen, so neither must its entry
+            continue  # an entry of which the return cannot be seen is not to be seen either
         if (failure := attacher.attach(item)) is None:
             continue
         if item.program not in FUNCTION_PROGRAMS:
@@ -84,6 +85,7 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
                 f"cannot attach to {item.place}: {failure}; see lunatik-socket doctor"
             )
         failures[item.place] = failure
+        attacher.detach(item.place)  # nor a return without its entry
     descriptors = [
         *(bpf[name].map_fd for name in program.maps),
         *attacher.programs.values(),
@@ -127,25 +129,40 @@ def compile_program(bcc: Any, program: Program) -> Any:
 
 
 class Attacher:
-    """Attaches through bcc. `programs` are those loaded, by name; `probes` what holds them."""
+    """Loads what bcc compiled, and attaches it.
+
+    `programs` are the descriptors of those loaded, by name; `probes` those of what holds them.
+    """
 
     def __init__(self, bcc: Any, bpf: Any, owner: int) -> None:
         self._bcc, self._bpf, self._owner = bcc, bpf, owner
         self.programs: dict[str, int] = {}
-        self.probes: list[int] = []
+        self._held: list[tuple[str, int]] = []
+
+    @property
+    def probes(self) -> list[int]:
+        """In the order in which they were attached."""
+        return [descriptor for _, descriptor in self._held]
 
     def attach(self, item: Attachment) -> str | None:
         """None, or why it could not be done."""
         try:
-            self.probes.append(getattr(self, f"_{item.kind}")(item))
+            self._held.append((item.place, getattr(self, f"_{item.kind}")(item)))
         except Exception as error:  # bcc raises nothing finer
-            if "super-user" in str(error):
+            refused = isinstance(error, OSError) and error.errno == errno.EPERM
+            if refused and item.program not in FUNCTION_PROGRAMS:
                 raise PermissionRefused(
                     "cannot load BPF programs: the kernel refuses (EPERM); needs CAP_BPF and "
                     "CAP_PERFMON: run as root, and see whether kernel lockdown is on"
                 ) from error
             return str(error)
         return None
+
+    def detach(self, place: str) -> None:
+        """What is attached at this place already."""
+        for descriptor in [fd for at, fd in self._held if at == place]:
+            os.close(descriptor)
+        self._held = [(at, fd) for at, fd in self._held if at != place]
 
     def _raw_tracepoint(self, item: Attachment) -> int:
         program = self._program(item, raw_bpf.Kind.RAW_TRACEPOINT)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from tracer.architecture import architecture
 from tracer.attachment import Attachment
 from tracer.btf import KernelTypes
+from tracer.capabilities import kernel_preempts
 from tracer.config import Config
-from tracer.mechanisms import works
+from tracer.errors import TracerError
+from tracer.mechanisms import prove_at_calls
 from tracer.operations import OPERATIONS, Bytes, Subject, SystemCall, system_calls
 
-__all__ = ["OperationLayer", "operation_layer", "operations_by"]
+__all__ = ["OperationLayer", "operation_layer", "operations_by", "preempts_tracepoints"]
 
 _ENTERED, _RETURNED = "enter_system_call", "exit_system_call"
 
@@ -64,15 +66,25 @@ def operation_layer(config: Config, types: KernelTypes, *, with_functions: bool)
 def operations_by(types: KernelTypes) -> str:
     """The layer's mechanism here, "tracepoint" or "kprobe_multi".
 
-    Tracepoints serve wherever their programs run undisturbed, and where there is nothing else.
-    Since 7.0 or so they may be preempted, and until such a one runs again every call on its CPU
-    goes by unseen. A kprobe's program is never preempted.
+    Tracepoints serve wherever their programs run undisturbed, and where there is nothing else: a
+    kprobe's program is never preempted.
     """
-    if types.function_id("trace_call_bpf_faultable") is None or not works("kprobe_multi"):
+    if not preempts_tracepoints(types):
         return "tracepoint"
     names = {*_MARKED, *(call.name for _, call in system_calls() if _is_here(call))}
-    all_here = all(types.function_id(architecture().prefix + name) is not None for name in names)
-    return "kprobe_multi" if all_here else "tracepoint"
+    try:
+        prove_at_calls([architecture().prefix + name for name in names])
+    except (OSError, TracerError):
+        return "tracepoint"
+    return "kprobe_multi"
+
+
+def preempts_tracepoints(types: KernelTypes) -> bool:
+    """Whether the kernel may preempt a program at a system call's tracepoint (since 7.0 or so).
+
+    Until that one runs again, every call on its CPU goes by unseen.
+    """
+    return types.function_id("trace_call_bpf_faultable") is not None and kernel_preempts()
 
 
 def _is_here(call: SystemCall) -> bool:

@@ -1,4 +1,4 @@
-"""bpf(2) and perf_event_open(2) called by hand, to try out what the kernel lets us do.
+"""bpf(2) and perf_event_open(2) called by hand: to load programs, and to try out what works.
 
 Without libbpf and bcc: a doctor must not need the medicine. The layouts are those of the kernel's
 include/uapi/linux/bpf.h and perf_event.h.
@@ -39,6 +39,7 @@ _SET_BPF, _ENABLE = 0x40042408, 0x2400
 _CLOSE_ON_EXEC = 8
 _PSEUDO_MAP_FD = 1
 _LOG_BYTES = 1 << 20
+_ATTEMPTS = 5
 
 PSEUDO_KERNEL_CALL = 2
 """In a call instruction's source: it is a function of the kernel's, not a helper."""
@@ -167,6 +168,10 @@ def load_program(
     load_once = functools.partial(
         _load, kind, instructions, name=name, attach_type=attach_type, function=function
     )
+    for _ in range(_ATTEMPTS):
+        # The verifier gives up when a signal is pending.
+        with contextlib.suppress(BlockingIOError):
+            return load_once(None)
     try:
         return load_once(None)
     except OSError as error:

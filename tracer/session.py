@@ -34,8 +34,7 @@ __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
 NOT_IN_THIS_KERNEL = "not in this kernel"
 """Why a function has no probe though nothing failed: kernels differ in what they have."""
 
-_PLACE = 1 << 31  # as in bpf/in_flight.h
-_CALL = struct.Struct("=16xI12x")  # its struct call, of a thread that is in none: only the tid
+_CALL = struct.Struct("=Q8xI12x")  # struct call of bpf/in_flight.h: start_ns, tid
 
 
 class Session:
@@ -146,24 +145,29 @@ class Session:
         kprobe_multi does not, and they are lost as of now (unless a filter that is the kernel
         side's to apply says which of them are).
         """
-        chosen = self.config.filter
-        lost_now = self._running().operations_by != "tracepoint"
-        lost_now = lost_now and not chosen.comms and chosen.cgroup is None
+        chosen, threads = self.config.filter, self._running().maps["threads"]
+        unseen = set()
         for tid, counts in blocked_threads(chosen.pids, self.config.operations):
-            if not counts:
-                self._add_thread(tid)
+            if counts:
+                unseen.add(tid)
             else:
-                self._returns_unseen += lost_now
+                self._threads_added += threads.insert(struct.pack("=I", tid), bytes(_CALL.size))
+        if self._running().operations_by == "tracepoint" or chosen.comms or chosen.cgroup:
+            return
+        self._returns_unseen = len(unseen - self._threads_seen_entering() - _own_threads())
 
-    def _add_thread(self, tid: int) -> None:
-        """As the kernel side does: see bpf/in_flight.h."""
-        calls, threads = self._running().maps["calls"], self._running().maps["threads"]
-        place = tid % calls.capacity
-        if threads.insert(struct.pack("=I", _PLACE | place), bytes(_CALL.size)):
-            calls.update(struct.pack("=I", place), _CALL.pack(tid))
-            self._threads_added += 1
-        else:
-            self._threads_added += threads.insert(struct.pack("=I", tid), bytes(_CALL.size))
+    def _threads_seen_entering(self) -> set[int]:
+        """That are in a call now, as the kernel side has it (bpf/in_flight.h)."""
+        maps = self._running().maps
+        found = set()
+        for _, value in maps["calls"].items():
+            start_ns, tid = _CALL.unpack(value)
+            if start_ns:
+                found.add(tid)
+        for key, value in maps["threads"].items():
+            if _CALL.unpack(value)[0]:
+                found.add(int.from_bytes(key, "little"))
+        return found
 
 
 @contextlib.contextmanager
@@ -183,6 +187,10 @@ def _alone_on_this_cpu() -> Iterator[None]:
         yield
     finally:
         os.sched_setscheduler(0, policy, parameters)
+
+
+def _own_threads() -> set[int]:
+    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
 
 
 def _input_of(guardian: "subprocess.Popen[bytes]") -> int:

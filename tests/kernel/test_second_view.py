@@ -12,6 +12,7 @@ from tests.kernel.test_exact import N
 from tracer.architecture import architecture
 from tracer.btf import KernelTypes
 from tracer.mechanisms import works
+from tracer.operation_layer import preempts_tracepoints
 from tracer.operations import OPERATIONS, Subject, system_calls
 from tracer.session import Session
 
@@ -223,6 +224,6 @@ def test_every_system_call_of_the_table_is_traced(session: Session) -> None:
 def test_the_way_in_is_one_that_sees_every_call(session: Session) -> None:
     """Where the kernel may preempt the programs of tracepoints, they are not used."""
     with KernelTypes() as types:
-        preempted = types.function_id("trace_call_bpf_faultable") is not None
+        preempted = preempts_tracepoints(types)
     ways = {p.mechanism for p in session.snapshot().probes if p.path == "user"}
     assert ways == {"kprobe_multi" if preempted and works("kprobe_multi") else "tracepoint"}

@@ -56,8 +56,6 @@ def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> 
             *([_lost(snapshot)] if not totals(snapshot).lost else []),
         ]
     )
-    calls = [probe for probe in snapshot.probes if probe.path == "user"]
-    missing = sum(not probe.attached for probe in calls)
     lines = [
         Text.assemble(("tracing ", "dim"), (header.subject, "bold")),
         state,
@@ -65,8 +63,6 @@ def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> 
     ]
     if everything.lost:
         lines.append(_lost(snapshot))
-    if missing:
-        lines.append(Text(f"not attached: {missing} of {len(calls)} probes", style="yellow"))
     return [*lines, *(Text(hint, style="cyan") for hint in header.hints)]
 
 

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from tracer.cli.address import Address, address
-from tracer.config import LABELS, MECHANISMS
+from tracer.config import FUNCTION_MECHANISMS, LABELS
 from tracer.operations import OPERATIONS
 
 __all__ = ["TraceOptions", "seconds", "server_options", "tracing_options"]
@@ -64,7 +64,7 @@ _OPTIONS = (
     ),
     click.option(
         "--mechanism",
-        type=click.Choice(MECHANISMS),
+        type=click.Choice(FUNCTION_MECHANISMS),
         default="auto",
         show_default=True,
         help="How to trace functions inside the kernel; tracepoint: not at all.",

@@ -12,7 +12,6 @@ from typing import Any
 from tracer import raw_bpf
 from tracer.capabilities import (
     in_initial_pid_namespace,
-    kernel_preempts,
     lift_memory_limit,
     require_rights,
     tracefs_directory,
@@ -120,12 +119,11 @@ def _btf() -> str:
 
 def _operations() -> str:
     from tracer.btf import KernelTypes  # noqa: PLC0415 - as above
-    from tracer.operation_layer import operations_by  # noqa: PLC0415
+    from tracer.operation_layer import operations_by, preempts_tracepoints  # noqa: PLC0415
 
     with KernelTypes() as types:
-        mechanism = operations_by(types)
-        disturbed = types.function_id("trace_call_bpf_faultable") is not None
-    if mechanism == "tracepoint" and disturbed and kernel_preempts():
+        mechanism, is_disturbed = operations_by(types), preempts_tracepoints(types)
+    if mechanism == "tracepoint" and is_disturbed:
         raise UnsupportedError(
             "cannot see every call of a busy machine: this kernel preempts the programs of "
             'tracepoints, and has nothing else; see lost_total{reason="probe_missed"}'
