@@ -92,13 +92,18 @@ def _section(rates: dict[tuple[str, str], Figure], ways: list[str]) -> Section:
     )
 
 
+_WHY = """\
+- *The API*: between `send` or `recv` and the C method there is one Python function, which gives the
+  error its message and takes flags by name; calling it is some 40 ns of a call of 1.2 µs. Tried:
+  nothing is left in its way but the call itself."""
+
+
 def _targets(ratios: dict[tuple[str, str], Figure]) -> Iterator[Target]:
     wanted = {"ours, Python / Python's socket": 0.97, "ours, Lua / LuaSocket": 0.8}
     for (pair, work), ratio in ratios.items():
         least = wanted[pair]
-        yield Target(
-            f"{pair}, {_NAMES[work]}", f"≥ {least}", ratio.text(".3f"), ratio.median >= least
-        )
+        met = ratio.median >= least
+        yield Target(f"{pair}, {_NAMES[work]}", f"≥ {least}", ratio.text(".3f"), met, _WHY)
 
 
 def _by_work(figures: dict[tuple[str, str], Figure], form: str) -> str:

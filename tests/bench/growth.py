@@ -196,6 +196,11 @@ def _grown(what: str, large: _Size, small: _Size) -> Target:
     return growth_target(f"added per call with {what}", large.added.less(small.added))
 
 
+_WHY = """\
+- *Growth*: with many processes taking turns nothing of the tracer's own memory is in the caches
+  when it is needed, as little as of the kernel's; no look-up gets longer."""
+
+
 def growth_target(what: str, growth: Figure, unit: str = "ns", form: str = ",.0f") -> Target:
     low, _ = growth.interval
-    return Target(what, "0 within the interval", f"{growth.text(form)} {unit}", low <= 0)
+    return Target(what, "0 within the interval", f"{growth.text(form)} {unit}", low <= 0, _WHY)

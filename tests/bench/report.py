@@ -13,12 +13,16 @@ __all__ = ["Bars", "Machine", "Section", "Target", "markdown", "table"]
 
 @dataclass(frozen=True)
 class Target:
-    """Something wanted, and what came. `met` is None where it could not be measured."""
+    """Something wanted, and what came. `met` is None where it could not be measured.
+
+    `why` is said if it is missed: where the time is, and what was tried.
+    """
 
     what: str
     wanted: str
     figure: str
     met: bool | None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,19 +106,20 @@ was measured in turns, in one session.
 ## Targets and figures
 
 {targets}
-"""
+{missed}"""
 
 _WORDS = {True: "met", False: "**missed**", None: "not measured"}
 
 
 def markdown(sections: Sequence[Section], machine: Machine, rounds: int) -> str:
     """The whole of docs/benchmarks.md."""
-    rows = [
-        (target.what, target.wanted, target.figure, _WORDS[target.met])
-        for section in sections
-        for target in section.targets
-    ]
+    targets = [target for section in sections for target in section.targets]
+    rows = [(one.what, one.wanted, one.figure, _WORDS[one.met]) for one in targets]
+    # Several may be missed for one reason.
+    reasons = dict.fromkeys(one.why for one in targets if one.met is False and one.why)
     head = _HEAD.format(
-        machine=machine.text(rounds), targets=table(["what", "target", "figure", ""], rows)
+        machine=machine.text(rounds),
+        targets=table(["what", "target", "figure", ""], rows),
+        missed="\nWhat is missed, and why:\n\n" + "\n".join(reasons) + "\n" if reasons else "",
     )
     return head + "".join(f"\n## {s.title}\n\n{s.text.strip()}\n" for s in sections)

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from snapshots import aggregate, series, snapshot, snapshots
 
+from tracer.exporter import render
 from tracer.exporter.families import FAMILIES, Family, family
 from tracer.exporter.metrics import Metric, Type
 from tracer.exporter.render import BUCKET_BOUNDS, Format, Renderer
@@ -90,8 +91,30 @@ def test_templates_of_series_that_are_gone_are_dropped() -> None:
     for pid in range(50):
         shown = snapshot(series(label=str(pid)), label_name="pid")
         rendered(Format.PROMETHEUS, shown, renderer)
-    durations = renderer._templates["lunatik_socket_operation_duration_seconds"]
+    durations = renderer._written["lunatik_socket_operation_duration_seconds"]
     assert list(durations) == [("send", "user", "tcp", "49")]
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        aggregate({100: 1}, 1001),  # more time alone, or another slot alone: what is read while
+        aggregate({101: 1}, 1000),  # the kernel goes on counting need not fit together
+        aggregate({100: 2}, 2000),
+    ],
+)
+def test_only_what_has_changed_is_written_anew(
+    monkeypatch: pytest.MonkeyPatch, of: Aggregate
+) -> None:
+    renderer, written = Renderer(Format.PROMETHEUS), list[object]()
+    still = series("recv")
+    rendered(Format.PROMETHEUS, snapshot(series("send"), still), renderer)
+    shown = snapshot(series("send", of=of), still)
+    whole = rendered(Format.PROMETHEUS, shown)
+    numbers = render._numbers
+    monkeypatch.setattr(render, "_numbers", lambda value: written.append(value) or numbers(value))
+    assert rendered(Format.PROMETHEUS, shown, renderer) == whole
+    assert [value for value in written if isinstance(value, Aggregate)] == [of]
 
 
 @FORMATS

@@ -2,12 +2,14 @@
 
 A scrape every few seconds over thousands of series must cost next to nothing, so what does not
 change between scrapes is made once: each series is kept as a `%` template with its names, labels
-and bucket bounds written out, and a scrape only fills numbers in. (prometheus_client builds every
-line anew, 17 µs each.) The bounds `le` are written the same in both formats, `1.0` and not `1`,
-or the series would change with the format that a Prometheus happens to ask for.
+and bucket bounds written out, and a scrape only fills numbers in, if they have changed at all.
+(prometheus_client builds every line anew, 17 µs each.) The bounds `le` are written the same in both
+formats, `1.0` and not `1`, or the series would change with the format that a Prometheus happens to
+ask for.
 """
 
 import math
+from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
 
@@ -38,12 +40,21 @@ class Format(Enum):
         return "# EOF\n" if self is Format.OPENMETRICS else ""
 
 
+@dataclass(slots=True)
+class _Written:
+    """A series as it was written last."""
+
+    template: str
+    value: Value
+    text: str
+
+
 class Renderer:
-    """Writes families in one format, and remembers the templates of the series written last."""
+    """Writes families in one format, and remembers the series that were written last."""
 
     def __init__(self, form: Format) -> None:
         self._form = form
-        self._templates: dict[str, dict[Labels, str]] = {}
+        self._written: dict[str, dict[Labels, _Written]] = {}
         self._labels: dict[str, Labels] = {}
 
     def render(self, family: Family) -> str:
@@ -56,16 +67,28 @@ class Renderer:
             return []
         name, known = family.metric.name, {}
         if self._labels.get(name) == family.labels:
-            known = self._templates[name]
+            known = self._written[name]
         self._labels[name] = family.labels
-        # A fresh dictionary each time: templates of series that are gone go too.
-        fresh = self._templates[name] = {}
+        # A fresh dictionary each time: what is kept of series that are gone goes too.
+        fresh = self._written[name] = {}
         parts = [_head(family.metric, self._form)]
         for values, value in family.samples.items():
-            template = known.get(values) or _template(family.metric, family.labels, values)
-            fresh[values] = template
-            parts.append(template % _numbers(value))
+            one = known.get(values)
+            if one is None:
+                template = _template(family.metric, family.labels, values)
+                one = _Written(template, value, template % _numbers(value))
+            elif not _is_same(one.value, value):
+                one.value, one.text = value, one.template % _numbers(value)
+            fresh[values] = one
+            parts.append(one.text)
         return parts
+
+
+def _is_same(old: Value, new: Value) -> bool:
+    """Whether both are written the same; of NaN, which equals nothing, never."""
+    if isinstance(old, Aggregate) and isinstance(new, Aggregate):
+        return old.sum_ns == new.sum_ns and old.slots == new.slots
+    return type(old) is type(new) and old == new
 
 
 def _head(metric: Metric, form: Format) -> str:
