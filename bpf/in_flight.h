@@ -20,6 +20,8 @@
 #define CALLS 8192	 /* a power of two */
 #define PLACE (1U << 31) /* more than any tid */
 
+#define MADE_BY_TRACER (~0U) /* for a number, in an entry of the hash */
+
 struct call {
 	u64 start_ns; /* 0: not in a traced call */
 	u64 messages; /* of sendmmsg and recvmmsg: the address of the struct mmsghdr array */
@@ -28,8 +30,8 @@ struct call {
 	u8 probe;
 	u8 operation;
 	u8 transport;
-	u8 bytes; /* BYTES_NONE and so on: where the number of bytes stands */
-	u32 number;
+	u8 bytes;   /* BYTES_NONE and so on: where the number of bytes stands */
+	u32 number; /* the system call's */
 };
 
 BPF_ARRAY(calls, struct call, CALLS);
@@ -58,27 +60,37 @@ static __always_inline struct call *find_thread(u32 tid)
 	return call ? call : threads.lookup(&tid);
 }
 
-/* The thread's place or entry, made if need be; null if there is no room for it. */
+/*
+ * The thread's place or entry, made if need be; null if there is no room for it. An entry that the
+ * tracer made, for a thread that was blocked already, is exchanged for a place, if that is free.
+ */
 static __always_inline struct call *call_of_thread(u32 tid)
 {
-	struct call *call = find_thread(tid), none = {};
+	struct call *call = find_thread(tid), *at_place, none = {};
 	u32 place = tid & (CALLS - 1), key = PLACE | place;
 
-	if (call)
+	if (call && call->number != MADE_BY_TRACER)
 		return call;
 	if (!threads.insert(&key, &none)) {
-		call = calls.lookup(&place);
-		if (call) {
-			*call = none;
-			call->tid = tid;
+		at_place = calls.lookup(&place);
+		if (at_place) {
+			*at_place = none;
+			at_place->tid = tid;
 		}
-	} else {
-		if (threads.insert(&tid, &none))
-			return 0;
-		call = threads.lookup(&tid);
+		if (call)
+			threads.delete(&tid);
+		else
+			count_event(EVENT_THREAD_ADDED);
+		return at_place;
 	}
+	if (call) {
+		call->number = 0;
+		return call;
+	}
+	if (threads.insert(&tid, &none))
+		return 0;
 	count_event(EVENT_THREAD_ADDED);
-	return call;
+	return threads.lookup(&tid);
 }
 
 static __always_inline void count_abandoned(u32 probe)

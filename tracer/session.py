@@ -34,7 +34,8 @@ __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
 NOT_IN_THIS_KERNEL = "not in this kernel"
 """Why a function has no probe though nothing failed: kernels differ in what they have."""
 
-_CALL = struct.Struct("=Q8xI12x")  # struct call of bpf/in_flight.h: start_ns, tid
+_CALL = struct.Struct("=Q8xI8xI")  # struct call of bpf/in_flight.h: start_ns, tid, number
+_MADE_BY_TRACER = (1 << 32) - 1  # as there
 
 
 class Session:
@@ -151,7 +152,8 @@ class Session:
             if counts:
                 unseen.add(tid)
             else:
-                self._threads_added += threads.insert(struct.pack("=I", tid), bytes(_CALL.size))
+                idle = _CALL.pack(0, 0, _MADE_BY_TRACER)
+                self._threads_added += threads.insert(struct.pack("=I", tid), idle)
         if self._running().operations_by == "tracepoint" or chosen.comms or chosen.cgroup:
             return
         self._returns_unseen = len(unseen - self._threads_seen_entering() - _own_threads())
@@ -161,7 +163,7 @@ class Session:
         maps = self._running().maps
         found = set()
         for _, value in maps["calls"].items():
-            start_ns, tid = _CALL.unpack(value)
+            start_ns, tid, _ = _CALL.unpack(value)
             if start_ns:
                 found.add(tid)
         for key, value in maps["threads"].items():
