@@ -28,12 +28,12 @@ _CONSTANTS = ("NUMBER", "ARGUMENT", "SLOTS", "RETURNS", "PATH", "TRANSPORT", "SK
 _FIRST_CONSTANT = 0x7EAD1000
 
 
-def cast_macros(types: KernelTypes) -> dict[str, object]:
+def cast_macros(types: KernelTypes) -> dict[str, int]:
     """For bpf/current.h; none where the kernel cannot do it, which is tried."""
     function, words = types.function_id(_FUNCTION), types.struct_id(_WORDS)
     if function is None or words is None or not _works(function, words):
         return {}
-    return {"HAVE_CAST": 1, "KERNEL_CAST": _HELPER, "TYPE_OF_WORDS": words}
+    return {"HAVE_CAST": function, "KERNEL_CAST": _HELPER, "TYPE_OF_WORDS": words}
 
 
 def _works(function: int, words: int) -> bool:
@@ -44,11 +44,8 @@ def _works(function: int, words: int) -> bool:
         return False
 
 
-def put_casts(bcc: Any, module: Any, types: KernelTypes) -> None:
+def put_casts(bcc: Any, module: Any, function: int) -> None:
     """Make the calls in all programs of bcc's module calls of the kernel's function."""
-    function = types.function_id(_FUNCTION)
-    if function is None:
-        return
     wanted = struct.pack("=BBhi", 0x85, 0, 0, _HELPER)
     replacement = struct.pack("=BBhi", 0x85, raw_bpf.PSEUDO_KERNEL_CALL << 4, 0, function)
     for i in range(bcc.lib.bpf_num_functions(module)):

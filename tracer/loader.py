@@ -18,7 +18,6 @@ from typing import Any
 
 from tracer import raw_bpf
 from tracer.attachment import Attachment
-from tracer.btf import KernelTypes
 from tracer.config import Config
 from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError
 from tracer.function_layer import FUNCTION_PROGRAMS
@@ -120,8 +119,8 @@ def compile_program(bcc: Any, program: Program) -> Any:
         raise ProgramError(
             f"cannot compile the BPF programs: {error}; please report this"
         ) from error
-    with KernelTypes() as types:
-        put_casts(bcc, bpf.module, types)
+    if program.cast is not None:
+        put_casts(bcc, bpf.module, program.cast)
     table = bpf["system_calls"]
     for number, value in program.operations.table.items():
         table[table.Key(number)] = table.Leaf.from_buffer_copy(value)

@@ -87,9 +87,11 @@ class Program:
     """All that the loader needs.
 
     A text, where its programs go in the order of attaching, and the maps that the tracer uses.
+    `cast` is the kernel's function for casts among its types, if the text calls for it.
     """
 
     text: str
+    cast: int | None
     attachments: tuple[Attachment, ...]
     operations: OperationLayer
     functions: FunctionLayer
@@ -111,7 +113,8 @@ def build(config: Config, mechanism: str) -> Program:
     with KernelTypes() as types:
         functions = function_layer(config, mechanism, types)
         operations = operation_layer(config, types, with_functions=bool(functions.functions))
-        macros = _macros(config, types) | dict(operations.macros) | dict(functions.macros)
+        casts = cast_macros(types)
+        macros = _macros(config, types) | casts | dict(operations.macros) | dict(functions.macros)
     files = ["operations", *(["functions"] if functions.functions else []), "processes"]
     expanded: set[Path] = set()
     text = "\n".join(
@@ -124,6 +127,7 @@ def build(config: Config, mechanism: str) -> Program:
     )
     return Program(
         text,
+        casts.get("HAVE_CAST"),
         # Processes first: whoever enters is known to belong, or not to.
         (*_following(config), *operations.attachments, *functions.attachments),
         operations,
@@ -173,7 +177,7 @@ def _macros(config: Config, types: KernelTypes) -> dict[str, object]:
         macros["HAVE_TASK_BTF"] = 1
     for number, operation in enumerate(OPERATIONS):
         macros[f"OPERATION_{operation.name.upper()}"] = number
-    return macros | cast_macros(types) | _filter_macros(config) | _label_macros(config)
+    return macros | _filter_macros(config) | _label_macros(config)
 
 
 def _room_for_threads() -> int:

@@ -34,12 +34,13 @@ _FUNCTIONS = {function.name: function for function in FUNCTIONS}
 _OPERATION_OF_CALL = {call.name: operation.name for operation, call in system_calls()}
 
 
-def read(loaded: Loaded, label: str | None, threads_added: int) -> Snapshot:
+def read(loaded: Loaded, label: str | None, threads_added: int, returns_unseen: int) -> Snapshot:
     """All the numbers as of now.
 
     `label` is the extra label's name; `threads_added` how many entries of the map `threads` were
-    made from this side. Returns are read before entries, and durations before returns: a call that
-    comes between is seen as in progress, never as returned without having entered.
+    made from this side, `returns_unseen` how many calls no probe will see returning. Returns are
+    read before entries, and durations before returns: a call that comes between is seen as in
+    progress, never as returned without having entered.
     """
     cells = {place: list(_cells(loaded, place, label)) for place in ("cells", "function_cells")}
     labelled = list(_labelled_cells(loaded, label)) if label else []
@@ -53,6 +54,7 @@ def read(loaded: Loaded, label: str | None, threads_added: int) -> Snapshot:
     ]
     probes = (*_operation_probes(loaded), *_function_probes(loaded))
     events = dict(zip(EVENTS, (values[0] for values in _sums(loaded, "events")), strict=True))
+    events["return_without_entry"] += returns_unseen
     programs = tuple(_programs(loaded))
     return Snapshot(
         monotonic_ns=time.monotonic_ns(),

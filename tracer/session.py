@@ -109,10 +109,7 @@ class Session:
         loaded = self._running()
         by_kprobe = loaded.mechanism == "kprobe" or loaded.operations_by == "kprobe_multi"
         with _alone_on_this_cpu() if by_kprobe else contextlib.nullcontext():
-            snapshot = read(loaded, self.config.label, self._threads_added)
-        lost = dict(snapshot.lost)
-        lost["return_without_entry"] += self._returns_unseen
-        return replace(snapshot, lost=lost)
+            return read(loaded, self.config.label, self._threads_added, self._returns_unseen)
 
     @property
     def failures(self) -> dict[str, str]:
