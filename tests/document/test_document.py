@@ -69,15 +69,17 @@ class Counterpart:
     """The other side: greets who connects, keeps what it is sent, and connects to who listens."""
 
     def __init__(self, connect_to: int | None) -> None:
-        self._threads: list[threading.Thread] = []
+        self._greeters: list[threading.Thread] = []
+        self._readers: list[threading.Thread] = []
         self._listeners = [socket.create_server(("127.0.0.1", port)) for port in LISTENED_ON]
         self._kept: list[socket.socket] = []
         self.received = b""
         self._more = threading.Condition()
+        self._ended = False
         for listener in self._listeners:
-            self._start(self._serve, listener)
+            self._start(self._greeters, self._serve, listener)
         if connect_to is not None:
-            self._start(self._connect, connect_to)
+            self._start(self._greeters, self._connect, connect_to)
 
     def wait_for(self, size: int) -> None:
         """Wait until so many bytes are received."""
@@ -86,19 +88,32 @@ class Counterpart:
 
     def end(self, *, wait: bool) -> None:
         """Leave the network; with `wait` after the script's sockets are closed and all is read."""
-        for sock in self._listeners if wait else self._listeners + self._kept:
-            with contextlib.suppress(OSError):  # the other side has left already
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(TIMEOUT_SECONDS)
-            assert not thread.is_alive()
+        self._ended = True
+        self._shut_down(self._listeners)
+        self._join(self._greeters)  # from here on nothing is added to those kept
+        if not wait:
+            self._shut_down(self._kept)
+        self._join(self._readers)
         for sock in self._listeners + self._kept:
             sock.close()
 
-    def _start(self, work: object, *arguments: object) -> None:
+    @staticmethod
+    def _shut_down(sockets: list[socket.socket]) -> None:
+        for sock in sockets:
+            with contextlib.suppress(OSError):  # the other side has left already
+                sock.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def _join(threads: list[threading.Thread]) -> None:
+        for thread in threads:
+            thread.join(TIMEOUT_SECONDS)
+            assert not thread.is_alive()
+
+    @staticmethod
+    def _start(threads: list[threading.Thread], work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
         thread.start()
-        self._threads.append(thread)
+        threads.append(thread)
 
     def _serve(self, listener: socket.socket) -> None:
         while True:
@@ -109,7 +124,7 @@ class Counterpart:
             client.settimeout(TIMEOUT_SECONDS)
             self._kept.append(client)
             client.sendall(GREETING)
-            self._start(self._keep, client)
+            self._start(self._readers, self._keep, client)
 
     def _keep(self, client: socket.socket) -> None:
         with contextlib.suppress(ConnectionResetError):  # the script did not read its greeting
@@ -122,7 +137,7 @@ class Counterpart:
         sock = socket.socket()
         sock.settimeout(TIMEOUT_SECONDS)
         self._kept.append(sock)
-        while sock.connect_ex(("127.0.0.1", port)):  # not yet listening
+        while not self._ended and sock.connect_ex(("127.0.0.1", port)):  # not yet listening
             os.sched_yield()
 
 
