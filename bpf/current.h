@@ -7,7 +7,8 @@
  *
  * HAVE_CAST: the loader puts bpf_rdonly_cast() in place of kernel_cast() (tracer/instructions.py).
  *
- * HAVE_TASK_BTF: the current task comes with its type, and its fields are plain loads (5.11 on).
+ * HAVE_TASK_BTF: the current task comes with its type, and its fields are plain loads (5.11 on);
+ * of use where there are no casts, which will do it for any task.
  */
 #pragma once
 
@@ -22,7 +23,7 @@ static void *(*kernel_cast)(u64 address, u64 type) = (void *)KERNEL_CAST;
 	bpf_probe_read_kernel(to, sizeof(*(to)), (void *)((u64)(base) + (offset)))
 #endif
 
-#ifdef HAVE_TASK_BTF
+#if defined(HAVE_TASK_BTF) && !defined(HAVE_CAST)
 #define READ_TASK_FIELD(to, task, offset) \
 	(*(to) = *(volatile typeof(*(to)) *)((char *)(task) + (offset)))
 

@@ -1,41 +1,58 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The system call that each traced thread is in. A thread is in one at a time, so what is known of
- * it is found by the thread's id. A call without a start is a thread between two calls, and tells a
+ * it is found by the thread. A call without a start is a thread between two calls, and tells a
  * return whose entry was passed over (a read of a file) from one whose entry was not seen (a call
  * that was already blocked when tracing began).
  *
- * Finding it is in the way of every call, and an array is found in a tenth of a hash's time. So a
- * thread has the array's place of its id modulo the array's size, if no other one was there first;
- * else it has an entry in the hash. The hash also says whose the places are: who can insert a
- * place's number has it, until the thread ends.
+ * Finding it is in the way of every call: an array is found in a tenth of a hash's time, and to ask
+ * the kernel for the thread's id, or its task, takes longer than the array. So a thread is known by
+ * its kernel stack, of which the programs are given an address (the user's registers, saved at its
+ * top), and has the array's place of that address modulo the array's size, if no other thread was
+ * there first; else it has an entry in the hash, by its id. The hash also says whose the places
+ * are: who can insert a place's number has it, until the thread ends.
+ *
+ * A place remembers its thread's task. A stack that is free again is handed to the next thread; but
+ * a task that has ended has no stack any more, which tells whether the place is still its own.
  *
  * Maps
- *   calls    tid % CALLS -> struct call
- *   threads  PLACE | tid % CALLS of threads with a place, tid of those without -> struct call
+ *   calls    place -> struct call
+ *   threads  PLACE | place of threads with a place, tid of those without -> struct call
+ *   roomless where a call is described that has room in neither; its number is always NO_ROOM
  *   armed    0 -> 1 once all probes are there: a return without an entry means nothing before
  */
 #pragma once
 
+#include "current.h"
+
 #define CALLS 8192	 /* a power of two */
 #define PLACE (1U << 31) /* more than any tid */
+#define STACK_SHIFT 15	 /* stacks are 16 KiB each, at multiples of it, and have guard pages */
 
-#define MADE_BY_TRACER (~0U) /* for a number, in an entry of the hash */
+/* For a number. */
+#define MADE_BY_TRACER (~0U) /* in an entry of the hash */
+#define NO_ROOM (~1U)
 
+/* Read and written by tracer/session.py, too. */
 struct call {
-	u64 start_ns; /* 0: not in a traced call */
 	u64 messages; /* of sendmmsg and recvmmsg: the address of the struct mmsghdr array */
-	u32 tid;      /* in `calls`: whose place this is; 0 for nobody's */
+	u64 start_ns; /* 0: not in a traced call */
+	u64 pid_tgid; /* the thread's; the tid may be that from before an execve(2) */
+	u64 thread;   /* in `calls`: whose place this is, by thread_at(); 0 for nobody's */
+	u64 task;
+	u64 stack;
 	u32 port;
 	u8 probe;
 	u8 operation;
 	u8 transport;
 	u8 bytes;   /* BYTES_NONE and so on: where the number of bytes stands */
 	u32 number; /* the system call's */
+	u32 pad;
 };
 
 BPF_ARRAY(calls, struct call, CALLS);
 BPF_HASH(threads, u32, struct call, THREADS);
+BPF_PERCPU_ARRAY(roomless, struct call, 1);
 BPF_ARRAY(armed, u32, 1);
 
 static __always_inline bool is_armed(void)
@@ -45,52 +62,65 @@ static __always_inline bool is_armed(void)
 	return value && *value;
 }
 
-static __always_inline struct call *place_of_thread(u32 tid)
+static __always_inline u64 stack_of(void *task)
 {
-	u32 place = tid & (CALLS - 1);
+	u64 stack = 0;
+
+	READ_TASK_FIELD(&stack, task, TASK_STRUCT_STACK);
+	return stack;
+}
+
+/* What a thread is known by, while it lives: an address on its kernel stack. */
+static __always_inline u64 thread_at(void *registers)
+{
+#ifdef BY_FUNCTION
+	/* At the return of a function, the user's registers are not at hand. */
+	return stack_of(current_task());
+#else
+	return (u64)registers;
+#endif
+}
+
+static __always_inline u32 place_of(u64 thread)
+{
+	return (thread >> STACK_SHIFT) & (CALLS - 1);
+}
+
+static __always_inline struct call *find_place(u64 thread)
+{
+	u32 place = place_of(thread);
 	struct call *call = calls.lookup(&place);
 
-	return call && call->tid == tid ? call : 0;
+	return call && call->thread == thread ? call : 0;
 }
 
-static __always_inline struct call *find_thread(u32 tid)
+static __always_inline struct call *find_place_of_task(void *task)
 {
-	struct call *call = place_of_thread(tid);
+	u32 place = place_of(stack_of(task));
+	struct call *call = calls.lookup(&place);
 
-	return call ? call : threads.lookup(&tid);
+	return call && call->task == (u64)task ? call : 0;
 }
 
-/*
- * The thread's place or entry, made if need be; null if there is no room for it. An entry that the
- * tracer made, for a thread that was blocked already, is exchanged for a place, if that is free.
- */
-static __always_inline struct call *call_of_thread(u32 tid)
+/* The same, by the kernel: a place may be that of a thread which had this stack before. */
+static __always_inline struct call *find_living(u64 thread)
 {
-	struct call *call = find_thread(tid), *at_place, none = {};
-	u32 place = tid & (CALLS - 1), key = PLACE | place;
+	struct call *call = find_place(thread);
 
-	if (call && call->number != MADE_BY_TRACER)
-		return call;
-	if (!threads.insert(&key, &none)) {
-		at_place = calls.lookup(&place);
-		if (at_place) {
-			*at_place = none;
-			at_place->tid = tid;
-		}
-		if (call)
-			threads.delete(&tid);
-		else
-			count_event(EVENT_THREAD_ADDED);
-		return at_place;
-	}
-	if (call) {
-		call->number = 0;
-		return call;
-	}
-	if (threads.insert(&tid, &none))
-		return 0;
-	count_event(EVENT_THREAD_ADDED);
-	return threads.lookup(&tid);
+#ifdef HAVE_CAST
+	return call && stack_of((void *)call->task) == call->stack ? call : 0;
+#else
+	return call && call->task == (u64)current_task() ? call : 0;
+#endif
+}
+
+static __always_inline void *task_of(struct call *call)
+{
+#ifdef HAVE_CAST
+	return (void *)call->task;
+#else
+	return current_task();
+#endif
 }
 
 static __always_inline void count_abandoned(u32 probe)
@@ -112,16 +142,83 @@ static __always_inline void abandon_call(struct call *call)
 	call->start_ns = 0;
 }
 
-static __always_inline void forget_thread(u32 tid)
+static __always_inline void take_place(struct call *call, u64 thread, void *task, u64 pid_tgid)
 {
-	struct call *place = place_of_thread(tid), *call = place ? place : threads.lookup(&tid);
-	u32 key = place ? PLACE | (tid & (CALLS - 1)) : tid;
+	call->pid_tgid = pid_tgid;
+	call->task = (u64)task;
+	call->stack = stack_of(task);
+	call->thread = thread;
+}
+
+/*
+ * The thread's place or entry, made if need be; null if there is no room for it. An entry that the
+ * tracer made, for a thread that was blocked already, is exchanged for a place, if that is free.
+ */
+static __always_inline struct call *call_of_thread(u64 thread, void *task, u64 pid_tgid)
+{
+	u32 tid = pid_tgid, place = place_of(thread), key = PLACE | place;
+	struct call *call = find_place(thread), none = {.pid_tgid = pid_tgid};
+
+	if (call) {
+		if (call->task != (u64)task) {
+			/* Of the thread that had this stack before, whose end was not seen. */
+			abandon_call(call);
+			take_place(call, thread, task, pid_tgid);
+		}
+		return call;
+	}
+	call = threads.lookup(&tid);
+	if (call && call->number != MADE_BY_TRACER)
+		return call;
+	if (!threads.insert(&key, &none)) {
+		if (call)
+			threads.delete(&tid);
+		else
+			count_event(EVENT_THREAD_ADDED);
+		call = calls.lookup(&place);
+		if (call) {
+			*call = none;
+			take_place(call, thread, task, pid_tgid);
+		}
+		return call;
+	}
+	if (call) {
+		call->number = 0;
+		call->pid_tgid = pid_tgid;
+		return call;
+	}
+	if (threads.insert(&tid, &none))
+		return 0;
+	count_event(EVENT_THREAD_ADDED);
+	return threads.lookup(&tid);
+}
+
+/* The hash's entry for a thread of this id, which is no one's from now on. */
+static __always_inline void forget_tid(u32 tid)
+{
+	struct call *call = threads.lookup(&tid);
 
 	if (!call)
 		return;
 	abandon_call(call);
-	if (place)
-		place->tid = 0; /* before the place is anyone's again */
+	if (!threads.delete(&tid))
+		count_event(EVENT_THREAD_REMOVED);
+}
+
+/* The current thread ends. */
+static __always_inline void forget_thread(u32 tid)
+{
+	struct call *call = find_place_of_task(current_task());
+	u32 key;
+
+	if (!call) {
+		forget_tid(tid);
+		return;
+	}
+	abandon_call(call);
+	key = PLACE | place_of(call->stack);
+	call->task = 0;
+	call->thread = 0; /* before the place is anyone's again */
 	if (!threads.delete(&key))
 		count_event(EVENT_THREAD_REMOVED);
 }

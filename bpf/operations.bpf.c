@@ -80,24 +80,46 @@ static __always_inline void start_call(struct call *call, struct system_call *kn
 	call->start_ns = bpf_ktime_get_ns();
 }
 
+/* Makes room for a thread that was not seen before. null: it is not traced. */
+static __always_inline struct call *call_of_newcomer(u64 thread)
+{
+	void *task = current_task();
+	u64 pid_tgid = ids_of(task);
+	struct call *call;
+	u32 zero = 0;
+
+	if (!is_traced(pid_tgid) || is_32_bit(task))
+		return 0;
+	call = call_of_thread(thread, task, pid_tgid);
+	if (!call) {
+		call = roomless.lookup(&zero);
+		if (!call)
+			return 0;
+		call->number = NO_ROOM;
+	}
+	call->task = (u64)task;
+	call->pid_tgid = pid_tgid;
+	return call;
+}
+
 static __always_inline void enter_call(void *registers, u32 number)
 {
 	struct system_call *known = system_calls.lookup(&number);
 	struct socket_description socket = {};
 	struct call *call;
-	u64 pid_tgid;
-	void *task;
+	u64 thread;
 	bool counts;
 
 	if (!known || !known->subject)
 		return;
-	task = current_task();
-	pid_tgid = ids_of(task);
-	if (!is_traced(pid_tgid) || is_32_bit(task))
+	thread = thread_at(registers);
+	call = find_living(thread);
+	if (!call)
+		call = call_of_newcomer(thread);
+	if (!call || !is_traced(call->pid_tgid) || is_32_bit(task_of(call)))
 		return;
-	counts = describe_subject(&socket, known->subject, task, registers);
-	call = call_of_thread(pid_tgid);
-	if (!call) {
+	counts = describe_subject(&socket, known->subject, task_of(call), registers);
+	if (call->number == NO_ROOM) {
 		if (counts && known->subject != SUBJECT_UNCOUNTED)
 			count_event(EVENT_START_MAP_FULL);
 		return;
@@ -126,12 +148,12 @@ static __always_inline void add_bytes_of_messages(struct cell *cell, u64 message
 	}
 }
 
-static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns, u64 pid_tgid)
+static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 {
 	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
 	u64 bytes = call->bytes == BYTES_RETURNED && ret > 0 ? ret : 0;
 	struct traffic *traffic = probes.lookup(&probe);
-	struct cell *cell = labelled_cell(index, call->port, pid_tgid);
+	struct cell *cell = labelled_cell(index, call->port, call->pid_tgid);
 
 	if (traffic)
 		traffic->returned++;
@@ -168,36 +190,41 @@ static __always_inline bool is_in_table(u32 number)
  * and returns from a call that is traced, was in it before tracing began; the entry made here keeps
  * its later reads of files from looking the same.
  */
-static __always_inline struct call *call_of_other_thread(void *registers, u64 pid_tgid)
+static __always_inline struct call *call_of_other_thread(u64 thread, void *registers)
 {
-	u32 tid = pid_tgid;
+	u64 pid_tgid;
 	struct call *call;
+	void *task;
+	u32 tid;
 
+	if (!is_in_table(returning_number(registers)))
+		return 0;
+	task = current_task();
+	pid_tgid = ids_of(task);
+	tid = pid_tgid;
 #ifdef FILTER_PIDS
 	if (!is_followed(pid_tgid >> 32))
 		return 0;
 #endif
-	if (!is_in_table(returning_number(registers)))
-		return 0;
 	call = threads.lookup(&tid);
 	if (call)
 		return call;
-	if (!is_armed() || !is_traced(pid_tgid) || is_32_bit(current_task()))
+	if (!is_armed() || !is_traced(pid_tgid) || is_32_bit(task))
 		return 0;
 	/* Without room for it, it was counted as such when it entered. */
-	if (call_of_thread(tid))
+	if (call_of_thread(thread, task, pid_tgid))
 		count_event(EVENT_RETURN_WITHOUT_ENTRY);
 	return 0;
 }
 
 static __always_inline void leave_call(void *registers, s64 ret)
 {
-	u64 pid_tgid = bpf_get_current_pid_tgid(), now_ns;
-	struct call *call = place_of_thread(pid_tgid);
+	u64 thread = thread_at(registers), now_ns;
+	struct call *call = find_place(thread);
 	u32 number;
 
 	if (!call)
-		call = call_of_other_thread(registers, pid_tgid);
+		call = call_of_other_thread(thread, registers);
 	if (!call || !call->start_ns)
 		return;
 	number = returning_number(registers);
@@ -207,7 +234,7 @@ static __always_inline void leave_call(void *registers, s64 ret)
 	}
 	now_ns = bpf_ktime_get_ns();
 	if (call->bytes != BYTES_UNCOUNTED)
-		finish_call(call, ret, now_ns, pid_tgid);
+		finish_call(call, ret, now_ns);
 	call->start_ns = 0;
 }
 

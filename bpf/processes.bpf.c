@@ -27,14 +27,6 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 }
 #endif
 
-static __always_inline void forget(u32 tid)
-{
-	forget_thread(tid);
-#ifdef FUNCTION_LAYER
-	forget_functions(tid);
-#endif
-}
-
 /*
  * The task, the tid it had, the program. A thread that executes a program while others run takes
  * over the tid of the first thread.
@@ -45,7 +37,10 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	if (tid == old_tid)
 		return 0;
-	forget(old_tid);
+	forget_tid(old_tid);
+#ifdef FUNCTION_LAYER
+	forget_functions(old_tid);
+#endif
 #ifdef FILTER_PIDS
 	set_followed(old_tid, 0);
 #endif
@@ -56,7 +51,10 @@ int on_thread_end(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 
-	forget(pid_tgid);
+	forget_thread(pid_tgid);
+#ifdef FUNCTION_LAYER
+	forget_functions(pid_tgid);
+#endif
 #ifdef FILTER_PIDS
 	{
 		u32 tid = pid_tgid, tgid = pid_tgid >> 32;

@@ -58,6 +58,7 @@ _THREADS_AT_LEAST = 4096
 _FIELDS = (
     ("task_struct", "pid"),
     ("task_struct", "tgid"),
+    ("task_struct", "stack"),
     ("task_struct", "thread_info"),
     ("task_struct", "files"),
     ("task_struct", "signal"),

@@ -34,7 +34,7 @@ __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
 NOT_IN_THIS_KERNEL = "not in this kernel"
 """Why a function has no probe though nothing failed: kernels differ in what they have."""
 
-_CALL = struct.Struct("=Q8xI8xI")  # struct call of bpf/in_flight.h: start_ns, tid, number
+_CALL = struct.Struct("=8xQI36xI4x")  # struct call of bpf/in_flight.h: start_ns, tid, number
 _MADE_BY_TRACER = (1 << 32) - 1  # as there
 
 
