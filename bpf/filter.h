@@ -50,7 +50,8 @@ static __always_inline void set_followed(u32 tgid, u8 value)
 BPF_CGROUP_ARRAY(cgroups, 1);
 #endif
 
-static __always_inline bool is_traced(u64 pid_tgid)
+/* What holds for a thread until it ends. */
+static __always_inline bool is_of_traced_process(u64 pid_tgid)
 {
 	u32 tgid = pid_tgid >> 32;
 
@@ -62,6 +63,12 @@ static __always_inline bool is_traced(u64 pid_tgid)
 	if (!is_followed(tgid))
 		return false;
 #endif
+	return true;
+}
+
+/* What may change from call to call: the current thread's name, and its cgroup. */
+static __always_inline bool is_traced_now(void)
+{
 #ifdef FILTER_COMMS
 	{
 		u64 comm[2] = {};
@@ -76,4 +83,9 @@ static __always_inline bool is_traced(u64 pid_tgid)
 		return false;
 #endif
 	return true;
+}
+
+static __always_inline bool is_traced(u64 pid_tgid)
+{
+	return is_of_traced_process(pid_tgid) && is_traced_now();
 }

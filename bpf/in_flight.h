@@ -18,7 +18,10 @@
  * Maps
  *   calls    place -> struct call
  *   threads  PLACE | place of threads with a place, tid of those without -> struct call
- *   roomless where a call is described that has room in neither; its number is always NO_ROOM
+ *   registers_above_stack
+ *            0 -> how far into a thread's stack its registers are: the same for all, learnt from
+ *            the first
+ *   roomless 0 -> where a call is described that has room in neither; its number is NO_ROOM
  *   armed    0 -> 1 once all probes are there: a return without an entry means nothing before
  */
 #pragma once
@@ -52,6 +55,7 @@ struct call {
 
 BPF_ARRAY(calls, struct call, CALLS);
 BPF_HASH(threads, u32, struct call, THREADS);
+BPF_ARRAY(registers_above_stack, u64, 1);
 BPF_PERCPU_ARRAY(roomless, struct call, 1);
 BPF_ARRAY(armed, u32, 1);
 
@@ -94,10 +98,12 @@ static __always_inline struct call *find_place(u64 thread)
 	return call && call->thread == thread ? call : 0;
 }
 
+/* From a program that is not given an address on the thread's stack. */
 static __always_inline struct call *find_place_of_task(void *task)
 {
-	u32 place = place_of(stack_of(task));
-	struct call *call = calls.lookup(&place);
+	u32 zero = 0;
+	u64 *above = registers_above_stack.lookup(&zero);
+	struct call *call = find_place(stack_of(task) + (above ? *above : 0));
 
 	return call && call->task == (u64)task ? call : 0;
 }
@@ -144,10 +150,15 @@ static __always_inline void abandon_call(struct call *call)
 
 static __always_inline void take_place(struct call *call, u64 thread, void *task, u64 pid_tgid)
 {
+	u32 zero = 0;
+	u64 *above = registers_above_stack.lookup(&zero);
+
 	call->pid_tgid = pid_tgid;
 	call->task = (u64)task;
 	call->stack = stack_of(task);
 	call->thread = thread;
+	if (above)
+		*above = thread - call->stack;
 }
 
 /*
@@ -216,7 +227,7 @@ static __always_inline void forget_thread(u32 tid)
 		return;
 	}
 	abandon_call(call);
-	key = PLACE | place_of(call->stack);
+	key = PLACE | place_of(call->thread);
 	call->task = 0;
 	call->thread = 0; /* before the place is anyone's again */
 	if (!threads.delete(&key))

@@ -116,7 +116,7 @@ static __always_inline void enter_call(void *registers, u32 number)
 	call = find_living(thread);
 	if (!call)
 		call = call_of_newcomer(thread);
-	if (!call || !is_traced(call->pid_tgid) || is_32_bit(task_of(call)))
+	if (!call || !is_traced_now() || is_32_bit(task_of(call)))
 		return;
 	counts = describe_subject(&socket, known->subject, task_of(call), registers);
 	if (call->number == NO_ROOM) {

@@ -3,30 +3,44 @@
  * The steps of a traced call, each as a program of its own: where the time goes. Compiled after the
  * text of the operation layer, whose functions these are; tests/bench/steps.py.
  *
+ * Probes    raw tracepoint sys_enter
  * Overhead  all of it, on purpose
  */
 
-/* The tracepoint's format, after the 8 bytes common to all. */
-struct sys_enter {
-	u64 common;
-	long number;
-	unsigned long args[6];
-};
-
 #define KEEP(value) asm volatile("" : : "r"(value))
 
-int step_empty(struct sys_enter *ctx)
+int step_empty(struct bpf_raw_tracepoint_args *ctx)
 {
 	return 0;
 }
 
-int step_clock(struct sys_enter *ctx)
+int step_clock(struct bpf_raw_tracepoint_args *ctx)
 {
 	KEEP(bpf_ktime_get_ns());
 	return 0;
 }
 
-int step_filter(struct sys_enter *ctx)
+int step_table(struct bpf_raw_tracepoint_args *ctx)
+{
+	KEEP(is_in_table(ctx->args[1]));
+	return 0;
+}
+
+int step_thread(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct call *call = find_living(thread_at((void *)ctx->args[0]));
+
+	KEEP(call && is_traced_now() && !is_32_bit(task_of(call)));
+	return 0;
+}
+
+int step_thread_again(struct bpf_raw_tracepoint_args *ctx)
+{
+	KEEP(find_place(thread_at((void *)ctx->args[0])));
+	return 0;
+}
+
+int step_newcomer(struct bpf_raw_tracepoint_args *ctx)
 {
 	void *task = current_task();
 
@@ -34,28 +48,19 @@ int step_filter(struct sys_enter *ctx)
 	return 0;
 }
 
-int step_filter_again(struct sys_enter *ctx)
+int step_thread_and_socket(struct bpf_raw_tracepoint_args *ctx)
 {
-	KEEP(is_traced(bpf_get_current_pid_tgid()));
-	return 0;
-}
-
-int step_thread(struct sys_enter *ctx)
-{
-	KEEP(find_thread(THREAD));
-	return 0;
-}
-
-int step_socket(struct sys_enter *ctx)
-{
+	struct call *call = find_living(thread_at((void *)ctx->args[0]));
 	struct socket_description socket = {};
 
-	KEEP(describe_descriptor(&socket, current_task(), ctx->args[0]));
+	if (!call)
+		return 0;
+	KEEP(describe_descriptor(&socket, task_of(call), argument((void *)ctx->args[0], ARGUMENT_1)));
 	KEEP(socket.transport);
 	return 0;
 }
 
-int step_counter(struct sys_enter *ctx)
+int step_counter(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 probe = 0;
 	struct traffic *traffic = probes.lookup(&probe);
@@ -65,12 +70,12 @@ int step_counter(struct sys_enter *ctx)
 	return 0;
 }
 
-int step_cell(struct sys_enter *ctx)
+int step_cell(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 index = 0;
 	struct cell *cell = cells.lookup(&index);
 
 	if (cell)
-		add_call(cell, ctx->args[2] + 2000, 1, 1);
+		add_call(cell, (ctx->args[1] & 64) + 2000, 1, 1);
 	return 0;
 }

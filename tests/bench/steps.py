@@ -12,6 +12,7 @@ from tests.bench.calls import Calls, Work
 from tests.bench.peers import run_statistics
 from tests.bench.report import Section, table
 from tests.bench.statistic import Figure
+from tracer.attachment import Attachment
 from tracer.config import Config, Filter
 from tracer.loader import Attacher, compile_program, import_bcc
 from tracer.maps import Map
@@ -23,25 +24,25 @@ __all__ = ["measure"]
 _STEPS = {
     "step_empty": "an empty program, the account included",
     "step_clock": "reading the clock (at entry and at exit)",
-    "step_filter": "at entry: the task, its ids, the filter",
-    "step_filter_again": "at exit: the ids",
-    "step_thread": "finding the thread's place, in an array (at entry and at exit)",
+    "step_table": "whether the number is in the table, in an array",
+    "step_thread": "at entry: finding the thread's place, in an array; is it its own, the filter",
+    "step_thread_again": "at exit: finding it",
+    "step_newcomer": "for comparison: asking the kernel for task and ids, the filter",
     "step_counter": "counting (at entry and at exit), in a per-CPU array",
-    "step_socket": "from the task and the descriptor to the socket",
+    "step_thread_and_socket": "from the thread and the descriptor to the socket",
     "step_cell": "histogram, sums, in a per-CPU array",
 }
 _WHOLE = {
     "enter_system_call": "**entry, all of it**",
     "exit_system_call": "**exit, all of it**",
 }
-_ENTRY = "syscalls:sys_enter_sendto"
 _COUNTED = Work("one", "tcp", 1, 400)
 
 _TEXT = """
-The steps of a traced call, each as a program of its own at the entry of sendto, by `run_time_ns`,
-and the two programs themselves, which run at every system call of the machine, those of other
-processes included. The empty program's time is taken off the others. A step finds in the caches
-what the one before it has fetched; entry and exit do not, after a system call in between.
+The steps of a traced call, each as a program of its own at the raw tracepoint `sys_enter`, by
+`run_time_ns`, and the two programs themselves. They run at every system call of the machine, those
+of other processes included. The empty program's time is taken off the others. A step finds in the
+caches what the one before it has fetched; entry and exit do not, after a system call in between.
 
 {steps}
 
@@ -65,7 +66,7 @@ def measure(rounds: int) -> Section:
     text = _TEXT.format(
         steps=table(["", "ns"], rows),
         all=sum(net[name].median for name in _WHOLE),
-        socket=net["step_socket"].median,
+        socket=net["step_thread_and_socket"].median - net["step_thread"].median,
         clock=2 * net["step_clock"].median,
     )
     return Section("Where the time of a traced call goes", text)
@@ -88,19 +89,16 @@ def _attached(pid: int) -> Iterator[dict[str, int]]:
     program = build(config, "tracepoint")
     text = Path(__file__).with_name("steps.bpf.c").read_text()
     assert set(re.findall(r"int (step_\w+)", text)) == _STEPS.keys()
-    text = f"{program.text}\n#define THREAD {pid}\n{text}"
-    bpf = compile_program(import_bcc(), replace(program, text=text))
+    bpf = compile_program(import_bcc(), replace(program, text=f"{program.text}\n{text}"))
     attacher = Attacher(import_bcc(), bpf, os.getpid())
     try:
         row = bytearray(64)
         row[pid % 64] = 1
         Map(bpf["followed"].map_fd).update(struct.pack("=I", pid // 64), bytes(row))
-        if failures := list(filter(None, map(attacher.attach, program.attachments))):
+        steps = [Attachment("raw_tracepoint", name, "sys_enter") for name in _STEPS]
+        if failures := list(filter(None, map(attacher.attach, [*program.attachments, *steps]))):
             raise RuntimeError(f"cannot attach: {failures}")
-        for name in _STEPS:
-            bpf.attach_tracepoint(tp=_ENTRY, fn_name=name)
-        steps = {name: bpf.funcs[name.encode()].fd for name in _STEPS}
-        yield steps | {name: attacher.programs[name] for name in _WHOLE}
+        yield {name: attacher.programs[name] for name in _STEPS | _WHOLE}
     finally:
         for descriptor in [*attacher.probes, *attacher.programs.values()]:
             os.close(descriptor)

@@ -8,6 +8,7 @@ import mmap
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -23,6 +24,8 @@ from tracer import raw_bpf
 from tracer.architecture import architecture
 from tracer.config import Config, Filter
 from tracer.histogram import UPPER_BOUNDS_SECONDS
+from tracer.maps import Map
+from tracer.program import build
 from tracer.session import Session
 
 NUMBERS = architecture().numbers  # to see from /proc that a thread is blocked in a call
@@ -397,32 +400,53 @@ def test_calls_of_32_bit_programs_are_not_taken_for_others(session: Session) -> 
     two.close()
 
 
-def test_threads_that_share_a_place(session: Session) -> None:
-    """Where two threads' ids agree modulo the array's size, the second one is found by hash."""
-    places = session._running().maps["calls"].capacity
+def send_from_new_threads(sock: lunatik_socket.Socket, threads: int) -> None:
+    """N sends each, one thread after another, so that they have the same kernel stack in turn."""
+    for _ in range(threads):
+        thread = threading.Thread(target=lambda: [sock.send(b"x") for _ in range(N)])
+        thread.start()
+        thread.join()
+
+
+def taken_places(calls: Map) -> int:
+    return sum(any(value) for _, value in calls.items())
+
+
+def test_threads_without_a_place() -> None:
+    """Where another thread has a thread's place already, it is found by hash."""
     one, two = tcp_pair()
-    met = threading.Event()
+    config = Config(filter=Filter(pids=(os.getpid(),)), threads=20_000, mechanism="tracepoint")
+    with Session(config) as session:
+        maps = session._running().maps
+        entry = bytes(maps["calls"].field_size)
+        for place in range(maps["calls"].capacity):
+            maps["threads"].insert(struct.pack("=I", 1 << 31 | place), entry)
+        before = taken_places(maps["calls"])  # by threads that were seen already
+        with counted(session) as counts:
+            send_from_new_threads(one, threads=4)
+        assert taken_places(maps["calls"]) == before
+    assert two.recvmsg({"iov_len": 4 * N}, None, "W")[1] == 4 * N
+    assert counts.calls("send", "tcp") == 4 * N
+    assert not counts.lost
 
-    def work() -> None:
-        if threading.get_native_id() % places == os.getpid() % places:
-            met.set()
-            for _ in range(N):
-                one.send(b"x")
 
-    most = int(Path("/proc/sys/kernel/pid_max").read_text())
-    others = [number for number in range(os.getpid() % places, most, places) if number > 300]
-    with counted(session) as counts:
-        one.send(b"x")  # this thread has its place
-        for number in others:  # each may be taken, or be taken by another process just now
-            Path("/proc/sys/kernel/ns_last_pid").write_text(str(number - 1))
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
-            if met.is_set():
-                break
-    assert met.is_set()
-    assert two.recvmsg({"iov_len": N + 1}, None, "W")[1] == N + 1
-    assert counts.calls("send", "tcp") == N + 1
+def test_a_thread_takes_over_the_place_of_one_whose_end_was_not_seen() -> None:
+    """Their kernel stack is the same, and what is known of the first thread is wrong by then."""
+    one, two = tcp_pair()
+    config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
+    with Session(config) as session:
+        loaded = session._running()
+        names = [item.program for item in build(config, "tracepoint").attachments]
+        held = loaded.descriptors[-len(names) :]
+        for descriptor in (held[i] for i, name in enumerate(names) if name == "on_thread_end"):
+            loaded.descriptors.remove(descriptor)
+            os.close(descriptor)
+        with counted(session) as counts:
+            send_from_new_threads(one, threads=20)
+        places = taken_places(loaded.maps["calls"])
+    assert places < 20, "no stack was used again: nothing is tested"
+    assert two.recvmsg({"iov_len": 20 * N}, None, "W")[1] == 20 * N
+    assert counts.calls("send", "tcp") == 20 * N
     assert not counts.lost
 
 

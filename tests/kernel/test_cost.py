@@ -22,12 +22,13 @@ from tracer.session import Session
 
 # Instructions as the kernel runs them. They vary a little with its version, which inlines some
 # look-ups and not others, and with the compiler: about a quarter more than on 6.18 with LLVM 14.
+# Half of those at system calls are for threads that are not known yet.
 INSTRUCTIONS = {
-    "enter_system_call": 620,
-    "exit_system_call": 600,
+    "enter_system_call": 880,
+    "exit_system_call": 840,
     "on_fork": 70,
     "on_exec": 180,
-    "on_thread_end": 220,
+    "on_thread_end": 330,
 }
 # Calls out of a program, which are what its time is made of. Array look-ups are no calls. The hash
 # look-ups and updates are for threads that are not known yet.
