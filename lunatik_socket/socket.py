@@ -9,7 +9,6 @@ the usual forms cost one Python frame more than Python's own, and the rarer ones
 from __future__ import annotations
 
 import _socket
-import contextlib
 from collections.abc import Sequence
 from errno import EINPROGRESS
 from os import O_NONBLOCK
@@ -50,6 +49,7 @@ _connect = _Base.connect
 _getpeername = _Base.getpeername
 _getsockname = _Base.getsockname
 _getsockopt = _Base.getsockopt
+_init = _Base.__init__
 _listen = _Base.listen
 _recv = _Base.recv
 _recv_into = _Base.recv_into
@@ -93,15 +93,17 @@ class Socket(_Base):
     def __init__(self, family: str = "inet", type: str = "tcp") -> None:
         self._peer = self._local = self._polls = None
         try:
-            super().__init__(family_number(family), type_number(type))
+            _init(self, family_number(family), type_number(type))
         except OSError as error:
             raise named(error, "make", f"{family} {type} socket") from None
         if _socket.getdefaulttimeout() is not None:
             self.setblocking(True)  # the documented calls block, whatever the process's default
 
     def __del__(self) -> None:
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 - contextlib.suppress takes longer than all the rest
             _close(self)
+        except OSError:
+            pass
 
     def __enter__(self) -> Self:
         return self
@@ -297,9 +299,9 @@ class Socket(_Base):
                     data = _recv(self, target)
                     if data or target:
                         return data, len(data)
-            elif flags == 0 or (type(flags) is int and flags > 0):
+            elif not flags or (type(flags) is int and flags > 0):
                 memory = target._memory if type(target) is Data else target
-                size = _recv_into(self, memory, 0, flags)
+                size = _recv_into(self, memory, 0, flags) if flags else _recv_into(self, memory)
                 if size or memoryview(memory).nbytes:
                     return target, size
         except OSError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import message
 from ..poll import Poll, poll
-from ..socket import Socket
+from ..socket import Socket, new
 
 __all__ = ["CALLS", "answering", "error_name"]
 
@@ -88,14 +88,6 @@ def _octets(data: memoryview | str) -> memoryview | bytes:
     return data.encode("latin-1") if isinstance(data, str) else data
 
 
-def _new(family: str, kind: str) -> Socket:
-    return Socket(family, kind)
-
-
-def _accept(sock: Socket, flags: int | str) -> Socket:
-    return sock.accept(flags)
-
-
 def _send_any(sock: Socket, data: memoryview | str, flags: int | str) -> int:
     return sock.send(_octets(data), flags)
 
@@ -146,10 +138,10 @@ def _select(members: Poll, timeout_ms: float | None) -> int | None:
 
 
 _ANSWERED: dict[str, Callable[..., Any]] = {
-    "new": _new,
+    "new": new,
     "bind": Socket.bind,
     "listen": Socket.listen,
-    "accept": _accept,
+    "accept": Socket.accept,
     "connect": Socket.connect,
     "close": Socket.close,
     "getsockname": Socket.getsockname,

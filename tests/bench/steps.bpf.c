@@ -55,7 +55,8 @@ int step_thread_and_socket(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!call)
 		return 0;
-	KEEP(describe_descriptor(&socket, task_of(call), argument((void *)ctx->args[0], ARGUMENT_1)));
+	KEEP(describe_descriptor(&socket, task_of(call),
+				 argument((void *)ctx->args[0], ARGUMENT_1)));
 	KEEP(socket.transport);
 	return 0;
 }
