@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.bench import (
     api_cost,
+    bystander_cost,
     function_cost,
     growth,
     proxy_cost,
@@ -31,6 +32,7 @@ _DOCS = Path(__file__).parents[2] / "docs"
 _SECTIONS: dict[str, Callable[[int], Section]] = {
     "trace": trace_cost.measure,
     "steps": steps.measure,
+    "bystander": bystander_cost.measure,
     "functions": function_cost.measure,
     "api": api_cost.measure,
     "proxy": proxy_cost.measure,

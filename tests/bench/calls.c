@@ -15,6 +15,7 @@
  *   one    one thread has both ends, so that nothing but the calls is timed; a slice is 25 rounds,
  *          over the pairs of sockets in turn
  *   two    a thread at each end, both on one CPU: a call that waits is a switch to the other
+ *   bare   one thread, and no call on a socket: four of getppid a round
  *   many   as many processes as pairs, on one CPU, each with its own pair and both its ends; they
  *          take turns, a slice of one round each
  */
@@ -34,6 +35,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -174,6 +176,12 @@ static void play_both_ends(const struct order *order, unsigned slice)
 		play_round((slice * ROUNDS_OF_A_SLICE + i) % order->pairs, order->bytes);
 }
 
+static void play_bare(void)
+{
+	for (unsigned i = 0; i < 4 * ROUNDS_OF_A_SLICE; i++)
+		syscall(SYS_getppid);
+}
+
 static void play_near_end(const struct order *order)
 {
 	static char buffer[BYTES_MAX];
@@ -212,15 +220,17 @@ static bool is(const struct order *order, const char *how)
 
 static void play(const struct order *order)
 {
-	bool both = is(order, "one");
+	bool both = is(order, "one"), bare = is(order, "bare");
 
-	if (!both && write(orders[1], order, sizeof(*order)) != sizeof(*order))
+	if (!both && !bare && write(orders[1], order, sizeof(*order)) != sizeof(*order))
 		die("order");
 	for (unsigned slice = 0; slice < order->slices; slice++) {
 		int64_t begun = now_ns();
 
 		if (both)
 			play_both_ends(order, slice);
+		else if (bare)
+			play_bare();
 		else
 			play_near_end(order);
 		shared->slices[slice] = now_ns() - begun;

@@ -13,15 +13,22 @@ _SLICES = 23
 
 
 @pytest.mark.parametrize(
-    ("how", "pairs", "calls"),
-    [("one", 1, 2300), ("one", 7, 2300), ("two", 1, 2300), ("many", 1, 92), ("many", 7, 92)],
+    ("how", "pairs", "names", "calls"),
+    [
+        ("one", 1, ("sendto", "recvfrom"), 2300),
+        ("one", 7, ("sendto", "recvfrom"), 2300),
+        ("two", 1, ("sendto", "recvfrom"), 2300),
+        ("many", 1, ("sendto", "recvfrom"), 92),
+        ("many", 7, ("sendto", "recvfrom"), 92),
+        ("bare", 1, ("getppid",), 2300),
+    ],
 )
 def test_strace_sees_as_many_calls_as_the_answer_says(
-    how: str, pairs: int, calls: int, tmp_path: Path
+    how: str, pairs: int, names: tuple[str, ...], calls: int, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     done = subprocess.run(
-        ["strace", "-f", "-o", log, "-e", "trace=sendto,recvfrom", program()],
+        ["strace", "-f", "-o", log, "-e", "trace=sendto,recvfrom,getppid", program()],
         input=f"{how} tcp 1 {_SLICES} {pairs}\ngo\nclose\n",
         capture_output=True,
         text=True,
@@ -32,8 +39,8 @@ def test_strace_sees_as_many_calls_as_the_answer_says(
     assert ready == "ready"
     assert int(answer.split()[0]) == calls == Work(how, "tcp", 1, _SLICES, pairs).calls
     lines = log.read_text().splitlines()
-    assert sum("sendto(" in line for line in lines) == calls // 2
-    assert sum("recvfrom(" in line for line in lines) == calls // 2
+    seen = {name: sum(f"{name}(" in line for line in lines) for name in names}
+    assert seen == dict.fromkeys(names, calls // len(names))
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
