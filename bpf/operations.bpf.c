@@ -108,6 +108,7 @@ static __always_inline void enter_call(void *registers, u32 number)
 	struct socket_description socket = {};
 	struct call *call;
 	u64 thread;
+	void *task;
 	bool counts;
 
 	if (!known || !known->subject)
@@ -116,9 +117,12 @@ static __always_inline void enter_call(void *registers, u32 number)
 	call = find_living(thread);
 	if (!call)
 		call = call_of_newcomer(thread);
-	if (!call || !is_traced_now() || is_32_bit(task_of(call)))
+	if (!call)
 		return;
-	counts = describe_subject(&socket, known->subject, task_of(call), registers);
+	task = task_of(call);
+	if (!is_traced_now() || is_32_bit(task))
+		return;
+	counts = describe_subject(&socket, known->subject, task, registers);
 	if (call->number == NO_ROOM) {
 		if (counts && known->subject != SUBJECT_UNCOUNTED)
 			count_event(EVENT_START_MAP_FULL);
