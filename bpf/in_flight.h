@@ -12,16 +12,14 @@
  * there first; else it has an entry in the hash, by its id. The hash also says whose the places
  * are: who can insert a place's number has it, until the thread ends.
  *
- * A place remembers its thread's task. A stack that is free again is handed to the next thread; but
- * a task that has ended has no stack any more, which tells whether the place is still its own.
+ * A stack that is free again is handed to the next thread, and an end may go by unseen. So a place
+ * remembers its thread's task, and is that thread's while the task has the stack.
  *
  * Maps
  *   calls    place -> struct call
  *   threads  PLACE | place of threads with a place, tid of those without -> struct call
  *   registers_above_stack
- *            0 -> how far into a thread's stack its registers are: the same for all, learnt from
- *            the first
- *   roomless 0 -> where a call is described that has room in neither; its number is NO_ROOM
+ *            0 -> how far into its stack a thread's address is: the same for all, learnt from any
  *   armed    0 -> 1 once all probes are there: a return without an entry means nothing before
  */
 #pragma once
@@ -30,11 +28,10 @@
 
 #define CALLS 8192	 /* a power of two */
 #define PLACE (1U << 31) /* more than any tid */
-#define STACK_SHIFT 15	 /* stacks are 16 KiB each, at multiples of it, and have guard pages */
+/* Stacks are as a rule 16 KiB each, at multiples of it, with a page between them. */
+#define STACK_SHIFT 15
 
-/* For a number. */
-#define MADE_BY_TRACER (~0U) /* in an entry of the hash */
-#define NO_ROOM (~1U)
+#define MADE_BY_TRACER (~0U) /* for a number, in an entry of the hash */
 
 /* Read and written by tracer/session.py, too. */
 struct call {
@@ -56,7 +53,6 @@ struct call {
 BPF_ARRAY(calls, struct call, CALLS);
 BPF_HASH(threads, u32, struct call, THREADS);
 BPF_ARRAY(registers_above_stack, u64, 1);
-BPF_PERCPU_ARRAY(roomless, struct call, 1);
 BPF_ARRAY(armed, u32, 1);
 
 static __always_inline bool is_armed(void)
@@ -108,27 +104,6 @@ static __always_inline struct call *find_place_of_task(void *task)
 	return call && call->task == (u64)task ? call : 0;
 }
 
-/* The same, by the kernel: a place may be that of a thread which had this stack before. */
-static __always_inline struct call *find_living(u64 thread)
-{
-	struct call *call = find_place(thread);
-
-#ifdef HAVE_CAST
-	return call && stack_of((void *)call->task) == call->stack ? call : 0;
-#else
-	return call && call->task == (u64)current_task() ? call : 0;
-#endif
-}
-
-static __always_inline void *task_of(struct call *call)
-{
-#ifdef HAVE_CAST
-	return (void *)call->task;
-#else
-	return current_task();
-#endif
-}
-
 static __always_inline void count_abandoned(u32 probe)
 {
 	struct traffic *traffic = probes.lookup(&probe);
@@ -148,6 +123,48 @@ static __always_inline void abandon_call(struct call *call)
 	call->start_ns = 0;
 }
 
+static __always_inline bool is_of_process(void *task, u64 pid_tgid)
+{
+	u32 tgid = 0;
+
+	READ_TASK_FIELD(&tgid, task, TASK_STRUCT_TGID);
+	return tgid == pid_tgid >> 32;
+}
+
+/*
+ * Whether a place is still that of the thread which has its stack now; and that thread's task. By
+ * its process, too: the kernel may give the next thread both the stack and the task's memory.
+ */
+static __always_inline bool is_still_its(struct call *call, void **task)
+{
+#if defined(HAVE_CAST) && !defined(BY_FUNCTION)
+	*task = (void *)call->task;
+	if (stack_of(*task) == call->stack && is_of_process(*task, call->pid_tgid))
+		return true;
+	*task = current_task();
+	return false;
+#else
+	*task = current_task();
+	return call->task == (u64)*task && is_of_process(*task, call->pid_tgid);
+#endif
+}
+
+/*
+ * The place of a thread that enters a call, null if it has none; and the thread's task. What the
+ * place was in before has ended, whoever's it was.
+ */
+static __always_inline struct call *place_at_entry(u64 thread, void **task)
+{
+	struct call *call = find_place(thread);
+
+	if (call) {
+		abandon_call(call);
+		return is_still_its(call, task) ? call : 0;
+	}
+	*task = current_task();
+	return 0;
+}
+
 static __always_inline void take_place(struct call *call, u64 thread, void *task, u64 pid_tgid)
 {
 	u32 zero = 0;
@@ -162,8 +179,9 @@ static __always_inline void take_place(struct call *call, u64 thread, void *task
 }
 
 /*
- * The thread's place or entry, made if need be; null if there is no room for it. An entry that the
- * tracer made, for a thread that was blocked already, is exchanged for a place, if that is free.
+ * The place or entry of a thread that has no place, made if need be; null if there is no room for
+ * it. An entry that the tracer made, for a thread that was blocked already, is exchanged for a
+ * place, if that is free.
  */
 static __always_inline struct call *call_of_thread(u64 thread, void *task, u64 pid_tgid)
 {
@@ -171,16 +189,17 @@ static __always_inline struct call *call_of_thread(u64 thread, void *task, u64 p
 	struct call *call = find_place(thread), none = {.pid_tgid = pid_tgid};
 
 	if (call) {
-		if (call->task != (u64)task) {
-			/* Of the thread that had this stack before, whose end was not seen. */
-			abandon_call(call);
-			take_place(call, thread, task, pid_tgid);
-		}
+		/* Of the thread that had this stack before, whose end was not seen. */
+		take_place(call, thread, task, pid_tgid);
 		return call;
 	}
 	call = threads.lookup(&tid);
-	if (call && call->number != MADE_BY_TRACER)
-		return call;
+	if (call) {
+		abandon_call(call);
+		call->pid_tgid = pid_tgid;
+		if (call->number != MADE_BY_TRACER)
+			return call;
+	}
 	if (!threads.insert(&key, &none)) {
 		if (call)
 			threads.delete(&tid);
@@ -195,7 +214,6 @@ static __always_inline struct call *call_of_thread(u64 thread, void *task, u64 p
 	}
 	if (call) {
 		call->number = 0;
-		call->pid_tgid = pid_tgid;
 		return call;
 	}
 	if (threads.insert(&tid, &none))

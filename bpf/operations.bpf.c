@@ -23,7 +23,6 @@
 #include "in_flight.h"
 #include "label.h"
 
-#define ANY_NUMBER (~0U)  /* one of the table, of which nothing more is known */
 #define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: it takes no more at once */
 
 struct system_call {
@@ -80,55 +79,35 @@ static __always_inline void start_call(struct call *call, struct system_call *kn
 	call->start_ns = bpf_ktime_get_ns();
 }
 
-/* Makes room for a thread that was not seen before. null: it is not traced. */
-static __always_inline struct call *call_of_newcomer(u64 thread)
-{
-	void *task = current_task();
-	u64 pid_tgid = ids_of(task);
-	struct call *call;
-	u32 zero = 0;
-
-	if (!is_traced(pid_tgid) || is_32_bit(task))
-		return 0;
-	call = call_of_thread(thread, task, pid_tgid);
-	if (!call) {
-		call = roomless.lookup(&zero);
-		if (!call)
-			return 0;
-		call->number = NO_ROOM;
-	}
-	call->task = (u64)task;
-	call->pid_tgid = pid_tgid;
-	return call;
-}
-
 static __always_inline void enter_call(void *registers, u32 number)
 {
 	struct system_call *known = system_calls.lookup(&number);
 	struct socket_description socket = {};
+	u64 thread, pid_tgid = 0;
 	struct call *call;
-	u64 thread;
 	void *task;
 	bool counts;
 
 	if (!known || !known->subject)
 		return;
 	thread = thread_at(registers);
-	call = find_living(thread);
-	if (!call)
-		call = call_of_newcomer(thread);
-	if (!call)
-		return;
-	task = task_of(call);
+	call = place_at_entry(thread, &task);
+	if (!call) {
+		pid_tgid = ids_of(task);
+		if (!is_of_traced_process(pid_tgid))
+			return;
+	}
 	if (!is_traced_now() || is_32_bit(task))
 		return;
 	counts = describe_subject(&socket, known->subject, task, registers);
-	if (call->number == NO_ROOM) {
-		if (counts && known->subject != SUBJECT_UNCOUNTED)
-			count_event(EVENT_START_MAP_FULL);
-		return;
+	if (!call) {
+		call = call_of_thread(thread, task, pid_tgid);
+		if (!call) {
+			if (counts && known->subject != SUBJECT_UNCOUNTED)
+				count_event(EVENT_START_MAP_FULL);
+			return;
+		}
 	}
-	abandon_call(call);
 	if (counts)
 		start_call(call, known, &socket, registers, number);
 }
@@ -170,24 +149,30 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 		add_bytes_of_messages(cell, call->messages, ret);
 }
 
-/* The number of the system call that returns, unless the programs are at its own function. */
+/* The number of the system call that returns; none of the table's after a signal handler. */
 static __always_inline u32 returning_number(void *registers)
 {
-	u32 number = ANY_NUMBER;
+	u32 number = -1;
 
-#ifndef BY_FUNCTION
 	READ_FIELD(&number, registers, SYSTEM_CALL_NUMBER);
-#endif
 	return number;
 }
 
-/* Most returns are from calls that are not in the table. */
 static __always_inline bool is_in_table(u32 number)
 {
 	struct system_call *known = system_calls.lookup(&number);
 
-	return number == ANY_NUMBER || (known && known->subject);
+	return known && known->subject;
 }
+
+/* At the functions of the system calls, what returns is the call, and its number is not at hand. */
+#ifdef BY_FUNCTION
+#define RETURNS_FROM(call, registers) true
+#define RETURNS_FROM_TABLE(registers) true
+#else
+#define RETURNS_FROM(call, registers) (returning_number(registers) == (call)->number)
+#define RETURNS_FROM_TABLE(registers) is_in_table(returning_number(registers))
+#endif
 
 /*
  * A thread without a place of its own: it may have an entry in the hash. One that has none either,
@@ -201,7 +186,7 @@ static __always_inline struct call *call_of_other_thread(u64 thread, void *regis
 	void *task;
 	u32 tid;
 
-	if (!is_in_table(returning_number(registers)))
+	if (!RETURNS_FROM_TABLE(registers))
 		return 0;
 	task = current_task();
 	pid_tgid = ids_of(task);
@@ -225,14 +210,12 @@ static __always_inline void leave_call(void *registers, s64 ret)
 {
 	u64 thread = thread_at(registers), now_ns;
 	struct call *call = find_place(thread);
-	u32 number;
 
 	if (!call)
 		call = call_of_other_thread(thread, registers);
 	if (!call || !call->start_ns)
 		return;
-	number = returning_number(registers);
-	if (number != ANY_NUMBER && number != call->number) {
+	if (!RETURNS_FROM(call, registers)) {
 		abandon_call(call);
 		return;
 	}

@@ -32,7 +32,9 @@ VM_TESTS = [
     for name in ("hand_over", "in_kernel", "exact", "errors", "functions")
 ]
 # What goes kernel by kernel besides: what the document has, and what depends on the kernel itself.
-KERNEL_TESTS = [f"tests/kernel/test_{name}.py" for name in ("coverage", "calls_at_the_edge", "cost")]
+KERNEL_TESTS = [
+    f"tests/kernel/test_{name}.py" for name in ("coverage", "calls_at_the_edge", "threads", "cost")
+]
 KERNEL = "6.1"
 
 

@@ -28,9 +28,10 @@ int step_table(struct bpf_raw_tracepoint_args *ctx)
 
 int step_thread(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct call *call = find_living(thread_at((void *)ctx->args[0]));
+	struct call *call = find_place(thread_at((void *)ctx->args[0]));
+	void *task;
 
-	KEEP(call && is_traced_now() && !is_32_bit(task_of(call)));
+	KEEP(call && is_still_its(call, &task) && is_traced_now() && !is_32_bit(task));
 	return 0;
 }
 
@@ -50,13 +51,13 @@ int step_newcomer(struct bpf_raw_tracepoint_args *ctx)
 
 int step_thread_and_socket(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct call *call = find_living(thread_at((void *)ctx->args[0]));
+	void *registers = (void *)ctx->args[0], *task;
+	struct call *call = find_place(thread_at(registers));
 	struct socket_description socket = {};
 
-	if (!call)
+	if (!call || !is_still_its(call, &task))
 		return 0;
-	KEEP(describe_descriptor(&socket, task_of(call),
-				 argument((void *)ctx->args[0], ARGUMENT_1)));
+	KEEP(describe_descriptor(&socket, task, argument(registers, ARGUMENT_1)));
 	KEEP(socket.transport);
 	return 0;
 }

@@ -8,7 +8,6 @@ import mmap
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -24,8 +23,6 @@ from tracer import raw_bpf
 from tracer.architecture import architecture
 from tracer.config import Config, Filter
 from tracer.histogram import UPPER_BOUNDS_SECONDS
-from tracer.maps import Map
-from tracer.program import build
 from tracer.session import Session
 
 NUMBERS = architecture().numbers  # to see from /proc that a thread is blocked in a call
@@ -400,62 +397,27 @@ def test_calls_of_32_bit_programs_are_not_taken_for_others(session: Session) -> 
     two.close()
 
 
-def send_from_a_new_thread(sock: lunatik_socket.Socket) -> None:
-    thread = threading.Thread(target=lambda: [sock.send(b"x") for _ in range(N)])
-    thread.start()
-    thread.join()
+def test_the_return_of_a_signal_handler_is_no_call() -> None:
+    """Of a thread that was not seen before, in a call that is not traced when tracing begins."""
+    reader, writer = os.pipe()
 
+    def work() -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: os.write(writer, b"2") and os._exit(0))
+        os.write(writer, b"1")
+        threading.Event().wait()
 
-def taken_places(calls: Map) -> int:
-    return sum(any(value) for _, value in calls.items())
-
-
-def test_threads_without_a_place() -> None:
-    """Where another thread has a thread's place already, it is found by hash."""
-    one, two = tcp_pair()
-    config = Config(filter=Filter(pids=(os.getpid(),)), threads=20_000, mechanism="tracepoint")
-    with Session(config) as session:
-        maps = session._running().maps
-        entry = bytes(maps["calls"].field_size)
-        for place in range(maps["calls"].capacity):
-            maps["threads"].insert(struct.pack("=I", 1 << 31 | place), entry)
-        before = taken_places(maps["calls"])  # by threads that were seen already
-        with counted(session) as counts:
-            for _ in range(4):
-                send_from_a_new_thread(one)
-        assert taken_places(maps["calls"]) == before
-    assert two.recvmsg({"iov_len": 4 * N}, None, "W")[1] == 4 * N
-    assert counts.calls("send", "tcp") == 4 * N
-    assert not counts.lost
-
-
-def test_a_thread_takes_over_the_place_of_one_whose_end_was_not_seen() -> None:
-    """Their kernel stack is the same, and what is known of the first thread is wrong by then."""
-    one, two = tcp_pair()
-    config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
-    with Session(config) as session:
-        loaded = session._running()
-        names = [item.program for item in build(config, "tracepoint").attachments]
-        held = loaded.descriptors[-len(names) :]
-        for descriptor in (held[i] for i, name in enumerate(names) if name == "on_thread_end"):
-            loaded.descriptors.remove(descriptor)
-            os.close(descriptor)
-        two.getsockname()  # this thread has its place
-        taken, threads = taken_places(loaded.maps["calls"]), 0
-
-        def is_taken_over() -> bool:
-            nonlocal threads
-            threads += 1
-            send_from_a_new_thread(one)
-            assert two.recvmsg({"iov_len": N}, None, "W")[1] == N
-            return taken_places(loaded.maps["calls"]) < taken + threads
-
-        with counted(session) as counts:
-            # The kernel hands out a stack again when it likes.
-            wait_until(is_taken_over, "a thread on another one's stack")
-            for _ in range(5):
-                is_taken_over()
-    assert counts.calls("send", "tcp") == threads * N
+    child = Child(work)
+    assert os.read(reader, 1) == b"1"
+    status = Path(f"/proc/{child.pid}/status")
+    wait_until(lambda: "State:\tS" in status.read_text(), "the child to sleep")
+    config = Config(filter=Filter(pids=(child.pid,)), mechanism="tracepoint")
+    with Session(config) as session, counted(session) as counts:
+        os.kill(child.pid, signal.SIGUSR1)
+        assert os.read(reader, 1) == b"2"
+        assert child.wait() == 0
+    for descriptor in (reader, writer):
+        os.close(descriptor)
+    assert counts.all_calls() == {}
     assert not counts.lost
 
 

@@ -1,0 +1,155 @@
+"""How a thread is found again (bpf/in_flight.h): by its place, by hash, or as what it is not."""
+
+import os
+import socket
+import struct
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.kernel.children import Child, wait_until
+from tests.kernel.counting import counted
+from tests.kernel.test_exact import N, tcp_pair, udp_pair
+from tracer.config import Config, Filter
+from tracer.maps import Map
+from tracer.program import build
+from tracer.session import Session
+
+_PLACE = 1 << 31  # as bpf/in_flight.h has it
+
+
+def in_a_new_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def taken_places(session: Session) -> int:
+    return sum(any(value) for _, value in session._running().maps["calls"].items())
+
+
+def entries(session: Session) -> set[int]:
+    keys = (key for key, _ in session._running().maps["threads"].items())
+    return {int.from_bytes(key, "little") for key in keys}
+
+
+def leave_no_place(maps: dict[str, Map]) -> None:
+    """Take them all, in the name of nobody."""
+    entry = bytes(maps["calls"].field_size)
+    for place in range(maps["calls"].capacity):
+        maps["threads"].insert(struct.pack("=I", _PLACE | place), entry)
+
+
+def see_no_end(session: Session) -> None:
+    """Detach what tells that threads end."""
+    loaded = session._running()
+    names = [item.program for item in build(session.config, "tracepoint").attachments]
+    held = zip(names, loaded.descriptors[-len(names) :], strict=True)
+    for descriptor in [descriptor for name, descriptor in held if name == "on_thread_end"]:
+        loaded.descriptors.remove(descriptor)
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("with_places", [True, False])
+def test_threads_come_and_go_and_nothing_of_them_stays(with_places: bool) -> None:
+    """Those that execute a program in another thread's stead, too."""
+    one, two = udp_pair()
+    descriptor = os.dup(one.fileno())
+    os.set_inheritable(descriptor, True)
+    send = f"[__import__('os').write({descriptor}, b'x') for _ in range({N})]"
+
+    def send_and_execute() -> None:
+        eval(send)
+        os.execv(sys.executable, [sys.executable, "-S", "-c", send])
+
+    own = Filter(pids=(os.getpid(),), follow_forks=True)
+    config = Config(filter=own, threads=20_000, mechanism="tracepoint", operations=("send",))
+    with Session(config) as session:
+        if not with_places:
+            leave_no_place(session._running().maps)
+        eval(send)  # this thread is known
+        before, taken = entries(session), taken_places(session)
+        with counted(session) as counts:
+            for _ in range(4):
+                in_a_new_thread(lambda: eval(send))
+            executing = Child(lambda: in_a_new_thread(send_and_execute))
+            assert executing.wait() == 0
+        wait_until(lambda: entries(session) == before, "the threads' entries to go")
+        if not with_places:
+            assert taken_places(session) == taken
+    os.close(descriptor)
+    two.close()
+    assert counts.calls("send", "udp") == 6 * N
+    assert not counts.lost
+
+
+def test_a_thread_takes_over_the_place_of_one_whose_end_was_not_seen() -> None:
+    """Their kernel stack is the same, and what is known of the first thread is wrong by then."""
+    one, two = tcp_pair()
+    config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
+    with Session(config) as session:
+        see_no_end(session)
+        two.getsockname()  # this thread has its place
+        taken, threads = taken_places(session), 0
+
+        def is_taken_over() -> bool:
+            nonlocal threads
+            threads += 1
+            in_a_new_thread(lambda: [one.send(b"x") for _ in range(N)])
+            assert two.recvmsg({"iov_len": N}, None, "W")[1] == N
+            return taken_places(session) < taken + threads
+
+        with counted(session) as counts:
+            # The kernel hands out a stack again when it likes.
+            wait_until(is_taken_over, "a thread on another one's stack")
+            for _ in range(5):
+                is_taken_over()
+    assert counts.calls("send", "tcp") == threads * N
+    assert not counts.lost
+
+
+def test_processes_on_one_stack_are_told_apart() -> None:
+    """One that is not followed, on the stack of one that was, does not count."""
+    orders, commander = socket.socketpair()
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def send() -> None:
+        for _ in range(N):
+            near.send(b"x")
+            far.recv(1)
+
+    def send_in_children() -> None:
+        while orders.recv(1):
+            assert Child(send).wait() == 0
+            orders.send(b".")
+
+    stranger = Child(lambda: (commander.close(), send_in_children()))
+    orders.close()
+    own = Filter(pids=(os.getpid(),), follow_forks=True)
+    config = Config(filter=own, mechanism="tracepoint", operations=("send",), label="pid")
+    with Session(config) as session:
+        see_no_end(session)
+        taken, followed = taken_places(session), []
+
+        def is_taken_over() -> bool:
+            child = Child(send)
+            followed.append(child.pid)
+            assert child.wait() == 0
+            commander.send(b".")
+            assert commander.recv(1) == b"."
+            return taken_places(session) < taken + len(followed)
+
+        wait_until(is_taken_over, "a process on another one's stack")
+        for _ in range(10):
+            is_taken_over()
+        seen = session.snapshot()
+    for sock in (commander, near, far):
+        sock.close()
+    assert stranger.wait() == 0
+    sent = Counter({s.label: s.aggregate.count for s in seen.operations if s.name == "send"})
+    assert {pid: sent.pop(str(pid), 0) for pid in followed} == dict.fromkeys(followed, N)
+    assert set(sent) <= {str(os.getpid())}
+    assert not any(seen.lost.values())
