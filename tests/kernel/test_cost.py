@@ -39,7 +39,7 @@ CALLS = {
     "exit_system_call": {READS: 0, LOOKUPS: 3, UPDATES: 2, CLOCK: 1},
 }
 READS_WITHOUT_CASTS = 15  # where the kernel's memory is read by a helper (before 6.2)
-READS_WITHOUT_TYPES = 5  # more, where the current task comes without its type (before 5.11)
+READS_WITHOUT_TYPES = 9  # more, where the current task comes without its type (before 5.11)
 SNAPSHOT_CALLS = 55  # 41 on 6.18: each program asked, each map read in batches
 SNAPSHOT_CALLS_WITHOUT_BATCHES = 400  # a look-up a cell, where per-CPU arrays have no batches
 # By kprobe_multi, the tracer keeps its CPU to itself meanwhile.

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.kernel.children import Child, wait_until
+from tests.kernel.children import Child, wait_until, wait_until_blocked
 from tests.kernel.counting import counted
 from tests.kernel.test_exact import N, tcp_pair, udp_pair
+from tracer.architecture import architecture
 from tracer.config import Config, Filter
 from tracer.maps import Map
 from tracer.program import build
@@ -84,6 +85,50 @@ def test_threads_come_and_go_and_nothing_of_them_stays(with_places: bool) -> Non
     two.close()
     assert counts.calls("send", "udp") == 6 * N
     assert not counts.lost
+
+
+def test_a_thread_that_was_blocked_when_tracing_began_gets_a_place() -> None:
+    """Until it enters a call, it has the entry that the tracer made."""
+    one, two = udp_pair()
+    reader, writer = os.pipe()
+
+    def work() -> None:
+        while os.read(reader, 1) == b"1":
+            for _ in range(N):
+                one.send(b"x")
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert thread.native_id is not None
+    wait_until_blocked(thread.native_id, architecture().numbers["read"])
+    config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
+    with Session(config) as session:
+        assert thread.native_id in entries(session)
+        with counted(session) as counts:
+            os.write(writer, b"1")
+            for _ in range(N):
+                two.recv(1)
+            wait_until_blocked(thread.native_id, architecture().numbers["read"])
+        assert thread.native_id not in entries(session)
+        os.write(writer, b"0")
+        thread.join()
+    for descriptor in (reader, writer):
+        os.close(descriptor)
+    assert counts.calls("send", "udp") == N
+    assert not counts.lost
+
+
+def test_calls_whose_returns_are_missed_are_told_with_the_thread_s_next_call() -> None:
+    one, _two = udp_pair()
+    config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
+    with Session(config) as session:
+        with counted(session) as counts:
+            os.close(session._running().descriptors.pop(-2))  # what holds the exit program
+            for _ in range(N):
+                one.send(b"x")
+        assert counts.all_calls() == {}
+        assert counts.lost == {"return_not_seen": N - 1}
+        assert counts.in_progress == {"send": 1}
 
 
 def test_a_thread_takes_over_the_place_of_one_whose_end_was_not_seen() -> None:
