@@ -142,6 +142,7 @@ def _reachable(listen: Address) -> Address:
 def _serve(server: _Server, log_level: str) -> int:
     import logging  # noqa: PLC0415
 
+    logging.logProcesses = False  # the process's id, a system call each, is in no record of ours
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
