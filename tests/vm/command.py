@@ -78,8 +78,9 @@ def pytest_command(
     paths = [argument for argument in arguments if Path(PROJECT, argument.split("::")[0]).exists()]
     command = [
         python, "-m", "pytest", "-c", "pyproject.toml", "-o", f"timeout={timeout:.0f}",
-        # A test that hangs fails alone; the ring has a limit for the whole run.
-        "-o", "timeout_method=signal",
+        # A test that hangs fails alone; the ring has a limit for the whole run. One that is slow
+        # says where it is.
+        "-o", "timeout_method=signal", "-o", f"faulthandler_timeout={timeout / 2:.0f}",
         "--continue-on-collection-errors", "--verbose", "--color=no",
         f"--junit-xml={junit}", *arguments, *([] if paths else default),
     ]  # fmt: skip

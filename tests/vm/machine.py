@@ -23,6 +23,7 @@ COMMAND = """\
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LANG=C.UTF-8 TERM=dumb PYTHONUNBUFFERED=1
 for port in /dev/vport*; do :; done
+(sleep %d; dmesg -n 8; for what in w l; do echo $what >/proc/sysrq-trigger; done) &
 {
 %s
 echo $? >/run/results/status
@@ -30,6 +31,8 @@ echo $? >/run/results/status
 echo b >/proc/sysrq-trigger
 sleep 60
 """
+# Before the time limit, the console is told which tasks are blocked and what the CPUs do.
+LAST_WORDS_SECONDS = 30
 
 
 def run(
@@ -50,7 +53,7 @@ def run(
     """
     status = results / "status"
     status.unlink(missing_ok=True)
-    (results / "command").write_text(COMMAND % command)
+    (results / "command").write_text(COMMAND % (timeout - LAST_WORDS_SECONDS, command))
     (results / "initramfs").write_bytes(initramfs.build(kernel))
     ended = attend(_qemu(kernel, results, memory, cpus), timeout, on_line) is not None
     if not (ended and status.exists()):
@@ -87,6 +90,6 @@ def _share(tag: str, path: Path, options: str = "") -> list[str]:
     ]  # fmt: skip
 
 
-def _tail(results: Path, lines: int = 60) -> str:
+def _tail(results: Path, lines: int = 200) -> str:
     log = results / "console.log"
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
