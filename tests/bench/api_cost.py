@@ -94,8 +94,8 @@ def _section(rates: dict[tuple[str, str], Figure], ways: list[str]) -> Section:
 
 _WHY = """\
 - *The API*: between `send` or `recv` and the C method there is one Python function, which gives the
-  error its message and takes flags by name; calling it is some 40 ns of a call of 1.2 µs. Tried:
-  nothing is left in its way but the call itself."""
+  error its message and takes flags by name; calling it is some 40 ns of a call of 1.2 µs. Tried
+  and kept: as few arguments to C as can be. Nothing is left in its way but the call itself."""
 
 
 def _targets(ratios: dict[tuple[str, str], Figure]) -> Iterator[Target]:

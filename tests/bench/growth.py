@@ -197,8 +197,9 @@ def _grown(what: str, large: _Size, small: _Size) -> Target:
 
 
 _WHY = """\
-- *Growth*: with many processes taking turns nothing of the tracer's own memory is in the caches
-  when it is needed, as little as of the kernel's; no look-up gets longer."""
+- *Growth*: with many sockets or processes taking turns, neither the kernel's memory of a socket
+  and a task nor the tracer's 64 bytes of a thread are in the caches when they are needed. No
+  look-up gets longer: between 2,000 and 10,000 sockets, the programs take the same."""
 
 
 def growth_target(what: str, growth: Figure, unit: str = "ns", form: str = ",.0f") -> Target:
