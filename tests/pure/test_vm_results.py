@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.results import Result, as_json, explain, read, table
+from tests.vm.results import Result, explain, keep, read, table
 
 REPORT = """\
 <testsuites><testsuite name="pytest" tests="6">
@@ -76,4 +76,14 @@ def test_the_table_is_markdown_with_the_facts_as_columns(tmp_path: Path) -> None
         "| 7.2    |                | none       | 0      | 0      | 0       | 8       | BAD     |",
     ]
     assert explain([dead]) == ["7.2: the guest died; last"]
-    assert [entry["good"] for entry in json.loads(as_json([good, dead]))] == [True, False]
+    path = tmp_path / "results.json"
+    keep([good, dead], path, ["6.1", "7.2"])
+    assert [entry["good"] for entry in json.loads(path.read_text())] == [True, False]
+
+
+def test_a_ring_of_some_places_keeps_the_results_of_the_others(tmp_path: Path) -> None:
+    path, order = tmp_path / "results.json", ["5.10", "6.1", "7.2"]
+    keep([Result("7.2", 0, 1, passed=2), Result("6.1", None, 1)], path, order)
+    keep([Result("6.1", 0, 1, passed=3)], path, order)
+    kept = [(one["name"], one["passed"], one["good"]) for one in json.loads(path.read_text())]
+    assert kept == [("6.1", 3, True), ("7.2", 2, True)]

@@ -56,7 +56,7 @@ def main(
             _one(name, options.results / name, prepare, pytest_arguments, options)
             for name in options.names or names
         ]
-        (options.results / "results.json").write_text(results.as_json(outcome) + "\n")
+        results.keep(outcome, options.results / "results.json", names)
     print(f"\n{results.table(kind, outcome)}\n", *results.explain(outcome), sep="\n", flush=True)
     return 0 if all(result.good for result in outcome) else EXIT_BAD
 

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-__all__ = ["Result", "as_json", "explain", "read", "table"]
+__all__ = ["Result", "explain", "keep", "read", "table"]
 
 # What tests may say of the place they ran in, with pytest's record_testsuite_property: plugins
 # record things of their own.
@@ -88,9 +89,16 @@ def explain(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def as_json(results: Sequence[Result]) -> str:
-    """Return the results for a program to read."""
-    return json.dumps([asdict(result) | {"good": result.good} for result in results], indent=2)
+def keep(results: Sequence[Result], path: Path, order: Sequence[str]) -> None:
+    """Write the results to a file for programs to read; those of other places in it stay."""
+    known = {result["name"]: result for result in _kept(path)}
+    known |= {result.name: asdict(result) | {"good": result.good} for result in results}
+    ordered = [known[name] for name in order if name in known]
+    path.write_text(json.dumps(ordered, indent=2) + "\n")
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def _row(result: Result, facts: list[str]) -> list[str]:
