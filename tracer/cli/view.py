@@ -133,7 +133,7 @@ def _line(now: str, row: table.Row) -> str:
 
 
 def _quoted(label: str | None) -> str | None:
-    if label is None or (label and label.isprintable() and not set(label) & set(' "=\\')):
+    if label is None or (label and label.isprintable() and not set(label) & set(" \"'=\\")):
         return label
     escaped = label.encode("unicode_escape").decode().replace('"', '\\"')
     return f'"{escaped}"'
