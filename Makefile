@@ -66,11 +66,11 @@ bench: ready-bench ## What tracing costs, measured on this machine
 
 .PHONY: picture
 picture: ready ## Draw docs/images/ anew, from a traced run
-	@$(RUN) demo --metrics $(METRICS) --duration 6 --quiet --picture docs/images/live.svg
+	@$(PYTHON) -m docs.generate.picture
 
 .PHONY: coverage
 coverage: ready ## Write the coverage table anew into README.md
-	@$(RUN) coverage --write README.md
+	@$(PYTHON) -m docs.generate.coverage_table
 
 .PHONY: clean
 clean: ## Remove what was built, the virtual environment too

@@ -5,7 +5,8 @@
  * A read is a plain load where the kernel lets us cast (6.2 on), which takes a tenth of the time
  * of the helper; a load from a bad address gives zero, as the helper's does here.
  *
- * HAVE_CAST: the loader puts bpf_rdonly_cast() in place of kernel_cast() (tracer/instructions.py).
+ * HAVE_CAST: the loader puts bpf_rdonly_cast() in place of kernel_cast()
+ * (tracer/loading/instructions.py).
  *
  * HAVE_TASK_BTF: the current task comes with its type, and its fields are plain loads (5.11 on);
  * of use where there are no casts, which will do it for any task.

@@ -2,11 +2,10 @@
 /*
  * The function layer: calls inside the kernel, from the entry of a function to its return.
  *
- * Probes    for each function of tracer/operations.py that this kernel has, function_entered and
- *           function_returned: by kprobe and kretprobe, or (BY_FENTRY) by fentry and fexit
- * Maps      frames_by_place      thread % FRAME_PLACES -> struct frames
- *           functions_of_thread  FRAME_PLACE | thread % FRAME_PLACES of threads with a place,
- *                                those without -> struct frames; see in_flight.h
+ * Probes    for each function of tracer/model/operations.py that this kernel has, function_entered
+ * and function_returned: by kprobe and kretprobe, or (BY_FENTRY) by fentry and fexit Maps
+ * frames_by_place      thread % FRAME_PLACES -> struct frames functions_of_thread  FRAME_PLACE |
+ * thread % FRAME_PLACES of threads with a place, those without -> struct frames; see in_flight.h
  *           function_cells       (function * PATHS + path) * TRANSPORTS + transport -> struct cell
  *           function_probes      function -> struct traffic
  * Overhead  docs/benchmarks.md
@@ -30,7 +29,8 @@
 #define PATH_KERNEL 1
 #define PATHS 2
 #define PF_EXITING 4
-/* What differs from function to function: put into the instructions (tracer/function_layer.py). */
+/* What differs from function to function: put into the instructions
+ * (tracer/loading/function_layer.py). */
 #define OF_FUNCTION(name)                                                        \
 	({                                                                       \
 		u64 constant;                                                    \

@@ -6,7 +6,7 @@
  * Probes    raw tracepoints sys_enter -> enter_system_call, sys_exit -> exit_system_call; or
  *           (BY_FUNCTION) the functions of the system calls of the table, __x64_sys_sendto and so
  *           on, to the same by one kprobe for them all
- * Maps      system_calls  number -> struct system_call, filled from tracer/operations.py
+ * Maps      system_calls  number -> struct system_call, filled from tracer/model/operations.py
  *           and those of aggregate.h, filter.h and in_flight.h
  * Overhead  docs/benchmarks.md
  * Caveats   A call counts when it returns. What returns is what the kernel's own code returned:

@@ -20,20 +20,32 @@ import time
 from pathlib import Path
 
 from tracer.errors import TracerError
-from tracer.mechanisms import MECHANISMS, prove
+from tracer.kernel.mechanisms import MECHANISMS, prove
 
 __all__: list[str] = []
 
 # What runs in the guest: all that touches the kernel. The exporter, the page and the command line
 # stand on the same session, and a compilation takes a minute there.
 VM_TESTS = [
-    f"tests/kernel/test_{name}.py"
+    f"tests/kernel/{name}.py"
     # Those first that make tracers of their own: the others share three, which stay to the end.
-    for name in ("hand_over", "in_kernel", "exact", "errors", "functions")
+    for name in (
+        "loading/test_hand_over",
+        "bpf/test_in_kernel",
+        "bpf/test_exact",
+        "bpf/test_errors",
+        "bpf/test_functions",
+    )
 ]
 # What goes kernel by kernel besides: what the document has, and what depends on the kernel itself.
 KERNEL_TESTS = [
-    f"tests/kernel/test_{name}.py" for name in ("coverage", "calls_at_the_edge", "threads", "cost")
+    f"tests/kernel/{name}.py"
+    for name in (
+        "bpf/test_coverage",
+        "bpf/test_calls_at_the_edge",
+        "bpf/test_threads",
+        "bpf/test_cost",
+    )
 ]
 KERNEL = "6.1"
 
@@ -50,7 +62,7 @@ def main() -> int:
 def _documented(ring: str, *arguments: str) -> int:
     command = [sys.executable, "-m", ring, *arguments]
     status = subprocess.call(command, stdin=subprocess.DEVNULL)
-    return subprocess.call([sys.executable, "-m", "tests.coverage"]) or status
+    return subprocess.call([sys.executable, "-m", "docs.generate.coverage_page"]) or status
 
 
 def _both(arguments: list[str]) -> int:

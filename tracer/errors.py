@@ -8,14 +8,21 @@ TracerError              one line: what could not be done, why, the mend; exit s
 └── CallError            the call itself was wrong (no such process, no such cgroup); status 2
 """
 
+import errno
+
 __all__ = [
     "ERRORS_BY_NAME",
+    "PROGRAM",
     "CallError",
     "PermissionRefused",
     "ProgramError",
     "TracerError",
     "UnsupportedError",
+    "cause_of",
+    "one_line",
 ]
+
+PROGRAM = "lunatik-socket"
 
 
 class TracerError(Exception):
@@ -51,3 +58,17 @@ ERRORS_BY_NAME: dict[str, type[TracerError]] = {
     for kind in (TracerError, UnsupportedError, PermissionRefused, ProgramError, CallError)
 }
 """How an error comes over from the loader's process."""
+
+
+def cause_of(error: OSError) -> str:
+    """`No such file or directory (ENOENT)`."""
+    return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, error.errno)})"
+
+
+def one_line(error: OSError) -> str:
+    """What could not be done, and why. Ours say so themselves; what others raise names a file."""
+    text = error.strerror or str(error)
+    if text.startswith("cannot ") or error.errno is None:
+        return text
+    what = f'use "{error.filename}"' if error.filename else "write the output"
+    return f"cannot {what}: {cause_of(error)}"

@@ -5,16 +5,16 @@ import time
 from collections.abc import Iterator
 
 from tracer import __version__
-from tracer.attachment import COPY
-from tracer.cgroups import cgroup_path
-from tracer.errnos import ERRNO_NAMES, ERRNO_SLOTS
-from tracer.hand_over import Loaded
-from tracer.kprobe_events import missed_returns
-from tracer.maps import sum_of_cpus
-from tracer.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, system_calls
-from tracer.program import EVENTS, LOST_REASONS
-from tracer.programs import program_info
-from tracer.snapshot import (
+from tracer.kernel.cgroups import cgroup_path
+from tracer.kernel.kprobe_events import missed_returns
+from tracer.kernel.maps import sum_of_cpus
+from tracer.kernel.program_info import program_info
+from tracer.loading.attachments import COPY
+from tracer.loading.parent import Loaded
+from tracer.loading.source import EVENTS, LOST_REASONS
+from tracer.model.errnos import ERRNO_NAMES, ERRNO_SLOTS
+from tracer.model.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, system_calls
+from tracer.model.snapshot import (
     Aggregate,
     MapUse,
     ProbeUse,

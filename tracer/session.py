@@ -17,17 +17,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tracer.blocked import blocked_threads
-from tracer.capabilities import in_initial_pid_namespace, kernel_preempts, require_basics
-from tracer.cgroups import cgroup_directory
-from tracer.config import Config
 from tracer.errors import CallError, PermissionRefused, UnsupportedError
-from tracer.hand_over import Loaded, load
-from tracer.kprobe_events import remove_leftovers, start_guardian
-from tracer.mechanisms import prove, works
-from tracer.programs import enable_run_statistics
+from tracer.kernel.blocked_threads import blocked_threads
+from tracer.kernel.capabilities import in_initial_pid_namespace, kernel_preempts, require_basics
+from tracer.kernel.cgroups import cgroup_directory
+from tracer.kernel.kprobe_events import remove_leftovers, start_guardian
+from tracer.kernel.mechanisms import prove, works
+from tracer.kernel.program_info import enable_run_statistics
+from tracer.loading.parent import Loaded, load
+from tracer.model.config import Config
+from tracer.model.snapshot import Snapshot
 from tracer.reader import read
-from tracer.snapshot import Snapshot
 
 __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
 

@@ -6,7 +6,7 @@ from dashboards.source.board import board
 from dashboards.source.panels import Column, Panel, Query, graph, heat_map, list_of
 from dashboards.source.queries import average, matching, per_second, quantile
 from tracer.exporter.metrics import DURATION, FUNCTION_BYTES, FUNCTION_DURATION, FUNCTION_ERRORS
-from tracer.operations import FUNCTIONS
+from tracer.model.operations import FUNCTIONS
 
 __all__ = ["in_kernel"]
 

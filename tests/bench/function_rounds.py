@@ -30,11 +30,11 @@ from tests.bench.peers import (
     running,
 )
 from tests.bench.statistic import in_turns
-from tracer import raw_bpf
-from tracer.btf import KernelTypes
-from tracer.libbpf import last_error, libbpf
-from tracer.program import bpf_directory
-from tracer.programs import program_info
+from tracer.kernel import raw_bpf
+from tracer.kernel.btf import KernelTypes
+from tracer.kernel.libbpf import last_error, libbpf
+from tracer.kernel.program_info import program_info
+from tracer.loading.source import bpf_directory
 
 __all__ = [
     "BCC",

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.calls import Calls, Work
-from tracer import raw_bpf
-from tracer.capabilities import tracefs_directory
-from tracer.config import Config, Filter
-from tracer.libbpf import last_error, libbpf
-from tracer.programs import enable_run_statistics
+from tracer.kernel import raw_bpf
+from tracer.kernel.capabilities import tracefs_directory
+from tracer.kernel.libbpf import last_error, libbpf
+from tracer.kernel.program_info import enable_run_statistics
+from tracer.model.config import Config, Filter
 from tracer.session import Session
 
 __all__ = [

@@ -13,9 +13,9 @@ from prometheus_client.exposition import generate_latest
 
 from tests.bench.report import Bars, Section, Target, table
 from tests.bench.statistic import Figure, in_turns, paired_ratio
-from tracer.config import Config, Filter
 from tracer.exporter.render import BUCKET_BOUNDS, Format
 from tracer.exporter.scrape import Scraper
+from tracer.model.config import Config, Filter
 from tracer.session import Session
 
 __all__ = ["measure"]

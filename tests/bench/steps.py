@@ -12,12 +12,12 @@ from tests.bench.calls import Calls, Work
 from tests.bench.peers import run_statistics
 from tests.bench.report import Section, table
 from tests.bench.statistic import Figure
-from tracer.attachment import Attachment
-from tracer.config import Config, Filter
-from tracer.loader import Attacher, compile_program, import_bcc
-from tracer.maps import Map
-from tracer.program import build
-from tracer.programs import program_info
+from tracer.kernel.maps import Map
+from tracer.kernel.program_info import program_info
+from tracer.loading.attachments import Attachment
+from tracer.loading.child import Attacher, compile_program, import_bcc
+from tracer.loading.source import build
+from tracer.model.config import Config, Filter
 
 __all__ = ["measure"]
 

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.kernel.mechanisms import require
-from tracer.config import Config, Filter
-from tracer.mechanisms import MECHANISMS, works
+from tracer.kernel.mechanisms import MECHANISMS, works
+from tracer.model.config import Config, Filter
 from tracer.session import Session
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tracer.model.snapshot import Snapshot
 from tracer.session import Session
-from tracer.snapshot import Snapshot
 
 __all__ = ["Counts", "counted"]
 

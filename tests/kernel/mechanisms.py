@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tracer.errors import TracerError
-from tracer.mechanisms import prove
+from tracer.kernel.mechanisms import prove
 
 __all__ = ["require"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.kernel.children import TIMEOUT_SECONDS, Child
-from tracer.config import Config, Filter
+from tracer.model.config import Config, Filter
 from tracer.session import Session
 
 __all__ = ["BYTES", "CALLS", "Worker", "working"]

@@ -1,12 +1,17 @@
 """`lunatik-socket dashboards export DIR`: the Grafana boards and Prometheus rules, as files."""
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import click
 
-from tracer.boards import export_dashboards
+from tracer.errors import TracerError
 
-__all__ = ["command"]
+__all__ = ["command", "dashboards_directory", "export_dashboards"]
+
+_PARTS = ("grafana", "prometheus", "provisioning", "compose.yml")
 
 
 @click.group("dashboards")
@@ -26,3 +31,39 @@ def export(directory: Path) -> int:
     for path in export_dashboards(directory):
         click.echo(path)
     return 0
+
+
+def dashboards_directory() -> Path:
+    """Return the directory of the installed files: inside the wheel, or in the source tree."""
+    package = Path(__file__).parents[1]
+    inside = package / "dashboards"
+    return inside if inside.is_dir() else package.with_name("dashboards")
+
+
+def export_dashboards(directory: Path) -> list[Path]:
+    """Copy them all into `directory`, which is made if need be; returns the files written.
+
+    Files of the same name there are replaced, others are left alone. Raises TracerError if it
+    cannot be written.
+    """
+    try:
+        return [written for part in _PARTS for written in _copy(part, directory)]
+    except OSError as error:
+        number = error.errno or 0
+        cause = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+        raise TracerError(
+            f'cannot export the dashboards to "{directory}": {cause}; choose another directory'
+        ) from None
+
+
+def _copy(part: str, directory: Path) -> list[Path]:
+    source = dashboards_directory() / part
+    files = sorted(source.rglob("*")) if source.is_dir() else [source]
+    written = []
+    for file in files:
+        target = directory / file.relative_to(source.parent)
+        if file.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+            written.append(target)
+    return written

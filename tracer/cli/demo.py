@@ -1,40 +1,36 @@
 """`lunatik-socket demo`: traffic of its own, traced."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
+from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, tracing_options
-from tracer.cli.own import own_python
-from tracer.cli.tracing import Subject, trace
-from tracer.config import Filter
+from tracer.model.config import Filter
+from tracer.process.interpreter import own_python
 
-__all__ = ["command"]
+__all__ = ["command", "subject"]
 
 _SECONDS = 10.0
 
 
 @click.command("demo", short_help="Trace traffic of its own, for ten seconds.")
 @tracing_options
-@click.option("--picture", metavar="FILE", help="Draw the table at the end into FILE, as SVG.")
-def command(*, options: TraceOptions, picture: str | None) -> int:
+def command(*, options: TraceOptions) -> int:
     """Trace a proxy, an echo server and their clients for ten seconds, with some failures.
 
     curl goes through the SOCKSv4 proxy to a local web server; clients exchange data with the echo
     server on TCP and UDP; and some calls fail on purpose.
     """
-    seconds = options.duration or _SECONDS
-    subject = Subject(
+    # The traffic ends by itself.
+    return trace(subject(options.duration or _SECONDS), replace(options, duration=None))
+
+
+def subject(seconds: float) -> Subject:
+    """The traffic as a command to trace."""
+    return Subject(
         text="the demo's servers and clients",
         filter=Filter(),
         command=own_python("from tracer.cli.demo_traffic import main; main()", str(seconds)),
         ours=True,
     )
-    # The traffic ends by itself.
-    options = replace(options, duration=None)
-    if picture is None:
-        return trace(subject, options)
-    from tracer.cli.picture import PictureView  # noqa: PLC0415
-
-    return trace(subject, options, lambda header: PictureView(header, Path(picture)))

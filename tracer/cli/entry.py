@@ -17,15 +17,14 @@ from typing import Any, NoReturn
 import click
 
 from tracer import __version__
-from tracer.cli.complaint import PROGRAM, one_line
-from tracer.errors import ProgramError, TracerError
+from tracer.errors import PROGRAM, ProgramError, TracerError, one_line
 
 __all__ = ["commands", "main"]
 
 _INTERRUPTED, _NOBODY_READS = 128 + 2, 128 + 13
 _WRONG_CALL, _REFUSED = 2, 3
 
-_COMMANDS = ("serve", "run", "trace", "doctor", "demo", "observe", "dashboards", "coverage")
+_COMMANDS = ("serve", "run", "trace", "doctor", "demo", "observe", "dashboards")
 
 
 class _Commands(click.Group):

@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tracer.cli.child import Child
-from tracer.cli.signals import Signals
-from tracer.cli.view import View
+from tracer.process.command import Child
+from tracer.process.signals import Signals
 from tracer.session import Session
+from tracer.terminal.view import View
 
 __all__ = ["Loop"]
 

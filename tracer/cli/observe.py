@@ -14,13 +14,12 @@ from pathlib import Path
 
 import click
 
-from tracer.boards import dashboards_directory
-from tracer.cli.address import Address, address, shown
-from tracer.cli.child import Child
-from tracer.cli.options import seconds
-from tracer.cli.own import own_command
-from tracer.cli.signals import Signals
+from tracer.cli.dashboards import dashboards_directory
+from tracer.cli.options import Address, address, seconds, shown
 from tracer.errors import TracerError, UnsupportedError
+from tracer.process.command import Child
+from tracer.process.interpreter import own_command
+from tracer.process.signals import Signals
 
 __all__ = ["command"]
 

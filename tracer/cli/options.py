@@ -1,6 +1,7 @@
 """The options common to all that traces, in one place."""
 
 import functools
+import ipaddress
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -9,12 +10,22 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from tracer.cli.address import Address, address
-from tracer.config import FUNCTION_MECHANISMS, LABELS
-from tracer.operations import OPERATIONS
+from tracer.model.config import FUNCTION_MECHANISMS, LABELS
+from tracer.model.operations import OPERATIONS
 
-__all__ = ["TraceOptions", "seconds", "server_options", "tracing_options"]
+__all__ = [
+    "Address",
+    "TraceOptions",
+    "address",
+    "seconds",
+    "server_options",
+    "shown",
+    "tracing_options",
+]
 
+Address = tuple[str, int]
+
+_HOSTS = {"": "127.0.0.1", "localhost": "127.0.0.1", "*": "0.0.0.0"}
 _METRICS = ("127.0.0.1", 10435)
 
 
@@ -32,6 +43,24 @@ class TraceOptions:
     interval: float
     live: bool | None
     quiet: bool
+
+
+def address(text: str | Address) -> Address:
+    """Read an IPv4 address and a port; `:1080` and `localhost:1080` are on 127.0.0.1."""
+    if isinstance(text, tuple):
+        return text
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise click.BadParameter(f'"{text}" is not an address and a port, as 127.0.0.1:1080 is')
+    try:
+        return str(ipaddress.IPv4Address(_HOSTS.get(host, host))), int(port)
+    except ValueError:
+        raise click.BadParameter(f'"{host}" in "{text}" is not an IPv4 address') from None
+
+
+def shown(address: Address) -> str:
+    """As it is written: `127.0.0.1:1080`."""
+    return f"{address[0]}:{address[1]}"
 
 
 def seconds(text: str | float) -> float:

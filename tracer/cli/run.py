@@ -9,11 +9,11 @@ from typing import NoReturn
 
 import click
 
+from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, server_options
-from tracer.cli.own import own_python
-from tracer.cli.tracing import Subject, trace
-from tracer.config import Filter
 from tracer.errors import CallError, UnsupportedError
+from tracer.model.config import Filter
+from tracer.process.interpreter import own_python
 
 __all__ = ["command"]
 

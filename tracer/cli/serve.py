@@ -7,12 +7,11 @@ from typing import Any, Protocol
 
 import click
 
-from tracer.cli.address import Address, address, shown
-from tracer.cli.options import TraceOptions, server_options
-from tracer.cli.own import own_command
-from tracer.cli.tracing import Subject, trace
-from tracer.config import Filter
+from tracer.cli.lifecycle import Subject, trace
+from tracer.cli.options import Address, TraceOptions, address, server_options, shown
 from tracer.errors import CallError
+from tracer.model.config import Filter
+from tracer.process.interpreter import own_command
 
 __all__ = ["command"]
 

@@ -4,9 +4,9 @@ import shlex
 
 import click
 
+from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, tracing_options
-from tracer.cli.tracing import Subject, trace
-from tracer.config import Filter
+from tracer.model.config import Filter
 
 __all__ = ["command"]
 

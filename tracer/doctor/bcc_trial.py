@@ -4,8 +4,8 @@ import json
 import time
 from typing import Any
 
-from tracer import loader
 from tracer.errors import TracerError
+from tracer.loading import child as loader
 
 __all__ = ["main"]
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracer import raw_bpf
-from tracer.capabilities import (
+from tracer.doctor import toolchain
+from tracer.errors import TracerError, UnsupportedError
+from tracer.kernel import raw_bpf
+from tracer.kernel.capabilities import (
     in_initial_pid_namespace,
     lift_memory_limit,
     require_rights,
     tracefs_directory,
 )
-from tracer.cgroups import cgroup_directory
-from tracer.doctor import toolchain
-from tracer.errors import TracerError, UnsupportedError
-from tracer.mechanisms import prove
-from tracer.programs import program_info
-from tracer.raw_bpf import Kind
+from tracer.kernel.cgroups import cgroup_directory
+from tracer.kernel.mechanisms import prove
+from tracer.kernel.program_info import program_info
+from tracer.kernel.raw_bpf import Kind
 
 __all__ = ["Check", "can_trace", "examine", "to_json"]
 
@@ -109,7 +109,7 @@ def _jit() -> str:
 
 
 def _btf() -> str:
-    from tracer.btf import KernelTypes  # noqa: PLC0415 - needs libbpf, which has its own check
+    from tracer.kernel.btf import KernelTypes  # noqa: PLC0415 - needs libbpf, which has its own check
 
     with KernelTypes() as types:
         offset = types.offset_of("socket", "sk")
@@ -118,8 +118,8 @@ def _btf() -> str:
 
 
 def _operations() -> str:
-    from tracer.btf import KernelTypes  # noqa: PLC0415 - as above
-    from tracer.operation_layer import operations_by, preempts_tracepoints  # noqa: PLC0415
+    from tracer.kernel.btf import KernelTypes  # noqa: PLC0415 - as above
+    from tracer.loading.operation_layer import operations_by, preempts_tracepoints  # noqa: PLC0415
 
     with KernelTypes() as types:
         mechanism, is_disturbed = operations_by(types), preempts_tracepoints(types)

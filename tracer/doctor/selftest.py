@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import lunatik_socket
-from tracer.config import Config, Filter
 from tracer.errors import UnsupportedError
-from tracer.operations import OPERATIONS
+from tracer.model.config import Config, Filter
+from tracer.model.operations import OPERATIONS
+from tracer.model.snapshot import Snapshot
 from tracer.session import Session
-from tracer.snapshot import Snapshot
 
 __all__ = ["Outcome", "Result", "selftest"]
 

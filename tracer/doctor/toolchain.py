@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import UnsupportedError
-from tracer.hand_over import loader_interpreter
-from tracer.libbpf import libbpf
+from tracer.kernel.libbpf import libbpf
+from tracer.process.interpreter import loader_interpreter
 
 __all__ = ["bcc_version", "compile_trial", "libbpf_version"]
 

@@ -12,9 +12,9 @@ from functools import lru_cache
 
 from tracer.exporter import metrics
 from tracer.exporter.metrics import Labels, Metric
-from tracer.histogram import SLOTS
-from tracer.operations import FUNCTIONS, OPERATIONS, Bytes
-from tracer.snapshot import Aggregate, Series, Snapshot, merge
+from tracer.model.histogram import SLOTS
+from tracer.model.operations import FUNCTIONS, OPERATIONS, Bytes
+from tracer.model.snapshot import Aggregate, Series, Snapshot, merge
 
 __all__ = ["FAMILIES", "NOTHING", "STARTING", "Family", "Samples", "Value", "clean", "family"]
 

@@ -15,8 +15,8 @@ from threading import Condition, Thread
 from typing import Any
 
 from tracer.exporter.families import NOTHING, STARTING
-from tracer.operations import OPERATIONS, PATHS, TRANSPORTS
-from tracer.snapshot import Series, Snapshot, merge, to_json
+from tracer.model.operations import OPERATIONS, PATHS, TRANSPORTS
+from tracer.model.snapshot import Series, Snapshot, merge, to_json
 
 __all__ = ["Live", "live_state"]
 

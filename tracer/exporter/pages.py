@@ -3,8 +3,8 @@
 from http import HTTPStatus
 from pathlib import Path
 
+from tracer.exporter.http.web import Handler, Request, Response, plain
 from tracer.exporter.live import Live
-from tracer.exporter.web import Handler, Request, Response, plain
 
 __all__ = ["MAX_STREAMS", "page_routes"]
 

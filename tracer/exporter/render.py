@@ -15,8 +15,8 @@ from itertools import accumulate
 
 from tracer.exporter.families import Family, Value
 from tracer.exporter.metrics import Labels, Metric, Type
-from tracer.histogram import SLOTS_PER_OCTAVE, UPPER_BOUNDS_SECONDS
-from tracer.snapshot import Aggregate
+from tracer.model.histogram import SLOTS_PER_OCTAVE, UPPER_BOUNDS_SECONDS
+from tracer.model.snapshot import Aggregate
 
 __all__ = ["BUCKET_BOUNDS", "Format", "Renderer"]
 

@@ -13,7 +13,7 @@ from tracer.exporter.families import FAMILIES, Family, family
 from tracer.exporter.process import process_families
 from tracer.exporter.render import Format, Renderer
 from tracer.exporter.shared import Shared
-from tracer.snapshot import Snapshot
+from tracer.model.snapshot import Snapshot
 
 __all__ = ["Scraper"]
 

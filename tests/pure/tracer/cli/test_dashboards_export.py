@@ -1,0 +1,66 @@
+"""The dashboards as files somewhere else."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pure.dashboards.boards import DIRECTORY
+from tracer.cli.dashboards import command, dashboards_directory, export_dashboards
+from tracer.errors import TracerError
+
+
+def test_they_are_found_in_the_source_tree() -> None:
+    assert dashboards_directory() == DIRECTORY
+
+
+def test_an_export_has_every_board_rule_and_provisioning_file(tmp_path: Path) -> None:
+    written = export_dashboards(tmp_path / "new" / "place")
+    names = {str(path.relative_to(tmp_path / "new" / "place")) for path in written}
+    assert names >= {
+        "grafana/overview.json",
+        "grafana/operation.json",
+        "grafana/in_kernel.json",
+        "grafana/tracer.json",
+        "prometheus/prometheus.yml",
+        "prometheus/rules.yml",
+        "prometheus/alerts.yml",
+        "provisioning/datasources/lunatik-socket.yml",
+        "provisioning/dashboards/lunatik-socket.yml",
+        "compose.yml",
+    }
+    assert not [name for name in names if name.endswith(".py")]
+    for path in written:
+        assert (
+            path.read_bytes() == (DIRECTORY / path.relative_to(tmp_path / "new/place")).read_bytes()
+        )
+
+
+def test_a_second_export_replaces_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+    own = tmp_path / "grafana" / "own.json"
+    own.parent.mkdir()
+    own.write_text("mine")
+    (tmp_path / "grafana" / "tracer.json").write_text("old")
+    export_dashboards(tmp_path)
+    assert own.read_text() == "mine"
+    assert (tmp_path / "grafana/tracer.json").read_text() != "old"
+
+
+def test_where_it_cannot_write_it_says_so_in_one_line(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(TracerError) as caught:
+        export_dashboards(blocked)
+    assert str(caught.value) == (
+        f'cannot export the dashboards to "{blocked}": '
+        "Not a directory (ENOTDIR); choose another directory"
+    )
+    assert caught.value.exit_status == 3
+
+
+def test_the_command_lists_what_it_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["export", str(tmp_path)], standalone_mode=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert str(tmp_path / "grafana/overview.json") in lines
+    assert all(Path(line).is_file() for line in lines)

@@ -1,0 +1,217 @@
+"""The command line without a kernel to trace: wrong calls, scripts, plain servers."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tracer
+
+TIMEOUT_SECONDS = 30
+PROGRAM = [sys.executable, "-m", "tracer"]
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C works, though a shell that puts the tests in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"lunatik-socket {tracer.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "command", ["", "serve", "serve socks4", "serve echo", "run", "trace", "doctor", "demo"]
+)
+def test_help_fits_a_terminal_and_tells_all(command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for option in re.findall(r"^  +(--[a-z-]+) +(.*)$", done.stdout, re.MULTILINE):
+        assert option[1], f"{option[0]} has no help"
+
+
+def test_nothing_is_a_wrong_call_with_help() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "EXAMPLES" in done.stderr
+
+
+# rich and prometheus_client are slow to load: only what draws or serves may do so.
+@pytest.mark.parametrize("command", ["--version", "--help", "trace --help", "serve --help"])
+def test_a_start_loads_nothing_it_does_not_need(command: str) -> None:
+    code = (
+        "import sys\nfrom tracer.cli import main\n"
+        "try:\n main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "heavy = {'rich', 'prometheus_client', 'bcc', 'logging', 'asyncio'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split()],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("nosuch", "no such command 'nosuch'; see lunatik-socket --help"),
+        ("trace --nosuch", "no such option"),
+        ("trace --metrics 1", '"1" is not an address and a port, as 127.0.0.1:1080 is'),
+        ("trace --pid 0", "0 is not in the range x>=1"),
+        ("trace --duration x", '"x" is not a number of seconds from 0.001 to 1e9'),
+        ("trace --duration nan", '"nan" is not a number of seconds from 0.001 to 1e9'),
+        ("trace --interval 0", '"0" is not a number of seconds from 0.001 to 1e9'),
+        ("trace --by color", "'color' is not one of 'comm', 'pid', 'cgroup', 'port'"),
+        ("trace --mechanism x", "'x' is not one of 'auto', 'tracepoint', 'kprobe', 'fentry'"),
+        ("trace --all --pid 1", "--all does not go with a choice of what to trace"),
+        ("trace --pid 1 -- ls", "--pid does not go with a COMMAND"),
+        ("trace --follow-children", "--follow-children needs --pid"),
+        ("serve socks4 --metrics :1", "--metrics needs --trace"),
+        ("serve echo --duration 1", "--duration needs --trace"),
+        ("serve socks4 --listen x", '"x" is not an address and a port'),
+        ("serve socks4 --max-clients 0", "cannot serve: max_clients must be positive, not 0"),
+        ("serve echo --idle-timeout -1", "cannot serve: idle_timeout_seconds must be positive"),
+        ("run", "missing argument 'SCRIPT'"),
+        ("run nosuch.py", 'cannot run "nosuch.py": No such file or directory'),
+        ("run nosuch.lua", 'cannot run "nosuch.lua": No such file or directory'),
+        ("run --memory 5 x.lua", '"5" is not a size from 1M on, as 64M or 1G is'),
+        ("run --memory 64 M x.lua", '"64" is not a size from 1M on, as 64M or 1G is'),
+        ("run --sandbox x.py", "--sandbox and --memory are for Lua scripts"),
+        ("run x.rb", 'cannot run "x.rb": unknown kind of script; its name must end in .lua or'),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(call: str, message: str) -> None:
+    done = run(*call.split())
+    assert done.stdout == ""
+    assert done.stderr.startswith("lunatik-socket: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("listen", "message"),
+    [
+        ("192.0.2.1:5", r'cannot bind to "192.0.2.1:5": .* \(EADDRNOTAVAIL\); the address must be'),
+        ("127.0.0.1:{taken}", r"cannot bind to .*: Address already in use \(EADDRINUSE\); choose"),
+    ],
+)
+@pytest.mark.parametrize("server", ["socks4", "echo"])
+def test_a_server_that_cannot_listen(server: str, listen: str, message: str) -> None:
+    import socket  # noqa: PLC0415
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", server, "--listen", listen.format(taken=taken.getsockname()[1]))
+    assert re.match(f"lunatik-socket: {message}", done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("server", ["socks4", "echo"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_ends_cleanly(server: str, number: int) -> None:
+    command = [*PROGRAM, "serve", server, "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as serving:
+        assert serving.stderr is not None
+        assert "listening on 127.0.0.1:" in serving.stderr.readline()
+        serving.send_signal(number)
+        try:
+            _, errors = serving.communicate(timeout=TIMEOUT_SECONDS)
+        finally:
+            serving.kill()
+    assert "Traceback" not in errors
+    assert serving.returncode == 0
+
+
+def test_a_script_gets_its_arguments_and_gives_its_status(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys, lunatik_socket\nprint(sys.argv[1:], __name__)\nsys.exit(23)\n")
+    done = run("run", str(script), "a", "--", "--b")
+    assert (done.stdout, done.stderr) == ("['a', '--b'] __main__\n", "")
+    assert done.returncode == 23
+
+
+def test_a_script_with_a_fault_is_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys\n\ndef f(:\n")
+    done = run("run", str(script))
+    assert done.stderr == f'lunatik-socket: cannot run "{script}": line 3: invalid syntax\n'
+    assert done.returncode == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="is about becoming another user: run as root")
+@pytest.mark.parametrize("call", ["trace", "trace -- true", "serve echo --trace", "demo"])
+def test_not_root_is_one_line_with_the_mend(call: str) -> None:
+    done = run(*call.split(), user=65534, group=65534, extra_groups=[])
+    assert done.stderr == (
+        "lunatik-socket: cannot trace as user 65534: needs CAP_BPF and CAP_PERFMON; run as root\n"
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+@pytest.mark.parametrize(
+    "call", ["doctor --help", "--help", "--version", "doctor", "doctor --json"]
+)
+def test_a_closed_pipe_is_no_traceback(call: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*PROGRAM, *call.split()],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*PROGRAM, "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    assert done.stderr == (
+        "lunatik-socket: cannot write the output: No space left on device (ENOSPC)\n"
+    )
+    assert done.returncode == 3
+
+
+def test_a_start_is_quick() -> None:
+    """Processor time, which other work on the machine does not change: 0.05 s here, at most 0.3."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    run("--version")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.3

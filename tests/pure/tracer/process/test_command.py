@@ -1,0 +1,198 @@
+"""A process held before anything of its own."""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tracer.process.command import Child, CommandError
+from tracer.process.signals import Signals
+
+TIMEOUT_SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C works, though a shell that puts the tests in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def ended(child: Child) -> int:
+    """Wait for its end, in bounds."""
+    descriptor = os.pidfd_open(child.pid)
+    try:
+        assert select.select([descriptor], [], [], TIMEOUT_SECONDS)[0], "it did not end"
+    finally:
+        os.close(descriptor)
+    status = child.poll()
+    assert status is not None
+    return status
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def test_it_does_nothing_until_released(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    with Child(["touch", str(made)]) as child:
+        # It is there, as a copy of this process that waits.
+        assert Path(f"/proc/{child.pid}/exe").readlink() == Path(sys.executable).resolve()
+        assert child.poll() is None
+        assert not made.exists()
+        child.release()
+        assert ended(child) == 0
+    assert made.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 0", 0), ("exit 5", 5), ("kill -TERM $$", 143), ("kill -9 $$", 137)],
+)
+def test_exit_status_as_a_shell_tells_it(script: str, status: int) -> None:
+    with Child(["sh", "-c", script]) as child:
+        child.release()
+        assert ended(child) == status
+        assert child.poll() == status
+
+
+def test_not_found_is_127() -> None:
+    with Child(["/nosuch/command"]) as child, pytest.raises(CommandError) as error:
+        child.release()
+    assert error.value.exit_status == 127
+    assert str(error.value) == (
+        'cannot run "/nosuch/command": No such file or directory (ENOENT); '
+        "check the name and the PATH"
+    )
+
+
+def test_not_executable_is_126(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no program")
+    with Child([str(file)]) as child, pytest.raises(CommandError) as error:
+        child.release()
+    assert error.value.exit_status == 126
+    assert str(error.value).endswith("Permission denied (EACCES); is it a program?")
+
+
+def test_signals_are_as_a_program_expects_them() -> None:
+    """SIGPIPE kills (Python ignores it), Ctrl-C too, and nothing is blocked."""
+    show = "grep -E '^Sig(Blk|Ign)' /proc/self/status"
+    read, write = os.pipe()
+    with Child(["sh", "-c", show], output=write) as child, Signals():
+        os.close(write)
+        child.release()
+        assert ended(child) == 0
+        with open(read) as lines:
+            blocked, ignored = (int(line.split()[1], 16) for line in lines)
+    assert blocked == 0
+    assert not ignored >> (signal.SIGPIPE - 1) & 1
+    assert not ignored >> (signal.SIGINT - 1) & 1
+
+
+def test_output_can_be_redirected(pipe: tuple[int, int]) -> None:
+    with Child(["sh", "-c", "echo out; echo err >&2"], output=pipe[1], errors=pipe[1]) as child:
+        child.release()
+        assert ended(child) == 0
+    os.close(pipe[1])
+    assert os.read(pipe[0], 100) == b"out\nerr\n"
+
+
+def test_a_child_that_was_never_released_goes_with_its_maker() -> None:
+    with Child(["sleep", "1000"]) as child:
+        pass
+    assert not is_running(child.pid)
+
+
+def test_a_child_that_still_runs_is_ended() -> None:
+    with Child(["sleep", "1000"]) as child:
+        child.release()
+    assert not is_running(child.pid)
+
+
+# Starts a child as asked, tells its pid, and waits to be killed.
+PARENT = """
+import sys, time
+from tracer.process.command import Child
+with Child(["sleep", "1000"], dies_with_us=sys.argv[1] == "dies") as child:
+    if sys.argv[2] == "released":
+        child.release()
+    print(child.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "when", "survives"),
+    [
+        ("dies", "released", False),
+        ("dies", "held", False),
+        ("lives", "held", False),
+        ("lives", "released", True),
+    ],
+)
+def test_death_by_sigkill_of_the_maker(how: str, when: str, survives: bool) -> None:
+    keep_in, keep_out = os.pipe()
+    read, write = os.pipe()
+    parent = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-c", PARENT, how, when],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, keep_in, 0), (os.POSIX_SPAWN_DUP2, write, 1)],
+    )
+    os.close(write)
+    with open(read) as told:
+        pid = int(told.readline())
+    watch = os.pidfd_open(pid)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    gone = bool(select.select([watch], [], [], 0.2 if survives else TIMEOUT_SECONDS)[0])
+    os.close(keep_in)
+    os.close(keep_out)
+    assert gone is not survives
+    if survives:
+        signal.pidfd_send_signal(watch, signal.SIGKILL)
+        assert select.select([watch], [], [], TIMEOUT_SECONDS)[0]
+    os.close(watch)
+
+
+def test_signals_are_fetched_not_handled() -> None:
+    # To this thread: others, which pytest has made, do not hold signals back.
+    with Signals() as signals:
+        assert signals.wait(0) is None
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        arrived = signals.wait(TIMEOUT_SECONDS)
+        assert arrived is not None
+        assert (arrived.number, arrived.to_group) == (signal.SIGINT, False)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    # The rest is thrown away at the end: this process still lives.
+    assert signal.sigpending() == set()
+
+
+def test_what_is_ignored_from_the_start_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
+            assert signals.wait(0) is None
+    finally:
+        signal.signal(signal.SIGHUP, before)

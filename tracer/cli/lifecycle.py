@@ -1,0 +1,169 @@
+"""The life of a trace: start the command held, attach, let go, show, wait, sum up."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+from tracer.cli.loop import Loop
+from tracer.cli.options import TraceOptions, shown
+from tracer.model.config import Config, Filter
+from tracer.process.command import Child
+from tracer.process.output import Relay
+from tracer.process.signals import Signals
+from tracer.session import NOT_IN_THIS_KERNEL, Session
+from tracer.terminal.summary import json_writers, print_summary
+from tracer.terminal.view import Header, LinesView, LiveView, NoView, View, is_live_terminal
+
+__all__ = ["Subject", "trace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is traced: `text` says it in the header.
+
+    With `command` that is started and followed with its children. `owns_terminal`: its output is
+    what the user wants to see, and no live table is drawn over it unless asked for. `ours`: a
+    server or script of this program, which must not outlive it.
+    """
+
+    text: str
+    filter: Filter
+    command: tuple[str, ...] | None = None
+    ours: bool = False
+    owns_terminal: bool = False
+    hints: tuple[str, ...] = ()
+
+
+def trace(
+    subject: Subject,
+    options: TraceOptions,
+    make_view: Callable[[Header], View] | None = None,
+) -> int:
+    """Trace until the command ends, the time is up or a signal comes; return the exit status.
+
+    `make_view` is for what shows the numbers in a way of its own.
+    """
+    with ExitStack() as stack:
+        report = stack.enter_context(json_writers(options))
+        stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
+        live = _wants_live(subject, options, stream)
+        relay = stack.enter_context(Relay()) if subject.command and live else None
+        child = _start(stack, subject, options, relay)
+        session = stack.enter_context(Session(_config(subject, options, child)))
+        signals = stack.enter_context(Signals())
+        url = _serve_metrics(stack, options, session)
+        header = Header(_text(subject, child), url, subject.hints)
+        view = make_view(header) if make_view else _view(options, header, stream, live=live)
+        _warn_of_failures(session)
+        first = session.snapshot()
+        stack.callback(view.end)
+        view.begin(first)
+        if child is not None:
+            child.release()
+        if relay is not None:
+            relay.start(view.say)
+        status = Loop(
+            session,
+            view,
+            signals,
+            child,
+            interval=options.interval,
+            duration=options.duration,
+            pids=_awaited(subject.filter),
+        ).run()
+        last = session.snapshot()
+        if relay is not None:
+            relay.finish()
+        view.end()
+        if not options.quiet and not _failed_to_serve(subject, status):
+            print_summary(header, first, last, stream)
+        for write in report:
+            write(last)
+        return status
+
+
+def _awaited(chosen: Filter) -> tuple[int, ...]:
+    """The processes without which there is nothing left to trace."""
+    # With children followed nobody knows when the last one ended.
+    return () if chosen.follow_forks else chosen.pids
+
+
+def _failed_to_serve(subject: Subject, status: int) -> bool:
+    """Then it said why in one line, and nothing was traced that matters."""
+    return subject.ours and not subject.owns_terminal and status in (2, 3)
+
+
+def _wants_live(subject: Subject, options: TraceOptions, stream: TextIO) -> bool:
+    if options.quiet or options.live is False:
+        return False
+    if options.live is None and subject.owns_terminal:
+        return False
+    return is_live_terminal(stream)
+
+
+def _start(
+    stack: ExitStack, subject: Subject, options: TraceOptions, relay: Relay | None
+) -> Child | None:
+    if subject.command is None:
+        return None
+    output = errors = None
+    if relay is not None:
+        output = errors = relay.write_end
+    elif options.json:
+        output = sys.stderr.fileno()  # standard output is for the numbers alone
+    child = Child(subject.command, dies_with_us=subject.ours, output=output, errors=errors)
+    stack.enter_context(child)
+    if relay is not None:
+        relay.close_write_end()
+    return child
+
+
+def _config(subject: Subject, options: TraceOptions, child: Child | None) -> Config:
+    chosen = subject.filter
+    if child is not None:
+        chosen = replace(chosen, pids=(child.pid,), follow_forks=True)
+    return Config(
+        filter=chosen,
+        operations=options.operation,
+        mechanism=options.mechanism,
+        label=options.by,
+        tracer_pid=os.getpid(),
+    )
+
+
+def _text(subject: Subject, child: Child | None) -> str:
+    return f"{subject.text} (pid {child.pid})" if child is not None else subject.text
+
+
+def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) -> str | None:
+    if options.metrics is None:
+        return None
+    from tracer.exporter.http.server import MetricsServer  # noqa: PLC0415
+
+    server = MetricsServer(options.metrics, session.snapshot)
+    server.start()
+    stack.callback(server.stop)
+    return f"http://{shown(server.address)}/metrics"
+
+
+def _view(options: TraceOptions, header: Header, stream: TextIO, *, live: bool) -> View:
+    if live:
+        return LiveView(stream, header)
+    # A command's own words are not broken up by ours; --no-live asks for the lines.
+    if options.quiet or (stream.isatty() and options.live is not False):
+        return NoView()
+    return LinesView(stream, header)
+
+
+def _warn_of_failures(session: Session) -> None:
+    """One line for all that could not be attached; the rest is counted all the same."""
+    by_reason: dict[str, list[str]] = {}
+    for probe, reason in session.failures.items():
+        if reason != NOT_IN_THIS_KERNEL:
+            by_reason.setdefault(reason, []).append(probe)
+    if by_reason:
+        text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())
+        print(f"lunatik-socket: not attached: {text}", file=sys.stderr)

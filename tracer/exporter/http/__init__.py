@@ -1,0 +1,1 @@
+"""The HTTP server: connections, limits, routes. TLS and passwords belong here."""

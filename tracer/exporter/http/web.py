@@ -1,0 +1,298 @@
+"""A small HTTP server for clients that may be slow, silent, half dead or many.
+
+One thread a connection, a bound on each thing a client can make large or long: connections,
+request, time to send it, time to take the answer. What it serves is in
+`tracer.exporter.http.server`.
+"""
+
+import contextlib
+import errno
+import http.client
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from io import BufferedIOBase
+from socketserver import TCPServer
+from threading import Thread
+from typing import Any, cast
+
+from tracer import __version__
+from tracer.exporter.http.connections import Connections
+
+__all__ = ["Request", "Response", "WebServer"]
+
+MAX_CONNECTIONS = 64
+MAX_REQUEST_LINE = 2048
+MAX_HEADER_BYTES = 16384
+IDLE_SECONDS = (
+    90.0  # longer than the usual scrape interval, so that Prometheus keeps its connection
+)
+REQUEST_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+EVENT_SECONDS = 10.0
+LINGER_SECONDS = 2.0
+_REAP_INTERVAL = 0.25
+_KERNEL_TIMEOUT_MS = 30_000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a handler is told: the path without its query, and the headers."""
+
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a handler answers: a body, or a stream of events that lasts as long as the client."""
+
+    content_type: str
+    body: bytes = b""
+    status: HTTPStatus = HTTPStatus.OK
+    headers: tuple[tuple[str, str], ...] = ()
+    events: Iterator[bytes] | None = None
+
+
+Handler = Callable[[Request], Response]
+
+
+def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
+    """Answer with a line of text."""
+    return Response("text/plain; charset=utf-8", f"{text}\n".encode(), status, headers)
+
+
+class WebServer:
+    """Serves `routes` (by path) on `address` until stopped.
+
+    Port 0 is for one that the kernel picks. Raises OSError with a one-line message if the address
+    cannot be had.
+    """
+
+    def __init__(self, address: tuple[str, int], routes: Mapping[str, Handler]) -> None:
+        self._server = _listen(address, routes)
+        self._thread = Thread(
+            target=self._server.serve_forever, args=(_REAP_INTERVAL,), name="metrics", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
+
+    def stop(self) -> None:
+        """Close every connection and the port; returns when all threads have ended."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _listen(address: tuple[str, int], routes: Mapping[str, Handler]) -> "_Server":
+    host, port = address
+    try:
+        family, *_, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return _Server(family, where, routes)
+    except OSError as error:
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise _named(error, shown) from None
+
+
+def _named(error: OSError, address: str) -> OSError:
+    if isinstance(error, socket.gaierror):
+        return OSError(
+            errno.EADDRNOTAVAIL,
+            f'cannot serve metrics on "{address}": {error.strerror}; give --metrics ADDR:PORT',
+        )
+    number = error.errno or 0
+    cause = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+    return OSError(
+        number, f'cannot serve metrics on "{address}": {cause}; choose another with --metrics'
+    )
+
+
+class _Server(TCPServer):
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, family: int, where: tuple[Any, ...], routes: Mapping[str, Handler]) -> None:
+        self.address_family = family
+        self.routes = routes
+        self.connections = Connections(MAX_CONNECTIONS)
+        self._threads: set[Thread] = set()
+        super().__init__(cast(Any, where), _Connection)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self.connections.admit(request, REQUEST_SECONDS):
+            _log.warning("too many connections (%d): one refused", MAX_CONNECTIONS)
+            self.shutdown_request(request)
+            return
+        # Daemons: stop() ends them, and a main thread that fails must not wait for a client.
+        thread = Thread(
+            target=self._serve, args=(request, client_address), name="scrape", daemon=True
+        )
+        self._threads.add(thread)
+        thread.start()
+
+    def _serve(self, request: socket.socket, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except Exception:
+            _log.debug("a connection of %s ended", client_address, exc_info=True)
+        finally:
+            self.shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.forget(request)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        self.connections.shut_overdue()
+        self._threads = {thread for thread in self._threads if thread.is_alive()}
+
+    def server_close(self) -> None:
+        super().server_close()
+        self.connections.shut_all()
+        for thread in self._threads:
+            thread.join(ANSWER_SECONDS)
+
+
+class _Bounded(BufferedIOBase):
+    """The request's bytes, no more than a bound of them for each request."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.left = 0
+
+    def readline(self, size: int | None = -1) -> bytes:  # noqa: ARG002
+        line: bytes = self._source.readline(self.left + 1)
+        self.left -= len(line)
+        if self.left < 0:
+            raise http.client.LineTooLong("header")
+        return line
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+class _Connection(BaseHTTPRequestHandler):
+    """One client: its requests, one after the other."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    headers: Message
+
+    def setup(self) -> None:
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A peer that vanished without a word: the kernel gives the connection up.
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _KERNEL_TIMEOUT_MS)
+        super().setup()
+        self._bounded = _Bounded(self.rfile)
+        self.rfile = cast(Any, self._bounded)
+
+    def version_string(self) -> str:
+        return f"lunatik-socket/{__version__}"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        _log.debug(format, *args)
+
+    def handle_one_request(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # the client left, or was too slow
+            if self._read_request():
+                self._answer()
+                if not self.close_connection:
+                    self.server.connections.expect(self.request, IDLE_SECONDS, idle=True)
+
+    def _read_request(self) -> bool:
+        self._bounded.left = MAX_REQUEST_LINE
+        try:
+            self.raw_requestline = self.rfile.readline()
+        except http.client.LineTooLong:
+            self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
+            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+            return False
+        if not self.raw_requestline:
+            return False
+        self.server.connections.expect(self.request, REQUEST_SECONDS)
+        self._bounded.left = MAX_HEADER_BYTES
+        return self.parse_request()  # answers 400, 431 and 505 itself, by send_error
+
+    def _answer(self) -> None:
+        self.server.connections.expect(self.request, ANSWER_SECONDS)
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body is never read, and must not pass for a request
+        response = self._respond()
+        self._send(response)
+        if response.events is not None and self.command == "GET":
+            self._send_events(response.events)
+
+    def _respond(self) -> Response:
+        path = self.path.partition("?")[0]
+        handler = self.server.routes.get(path)
+        if handler is None:
+            return plain(
+                HTTPStatus.NOT_FOUND, f"no such page; there are {', '.join(self.server.routes)}"
+            )
+        if self.command not in {"GET", "HEAD"}:
+            return plain(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD only", ("Allow", "GET, HEAD"))
+        try:
+            return handler(Request(path, self.headers))  # type: ignore[arg-type]
+        except Exception:
+            _log.exception("cannot answer %s", path)
+            return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "this page failed; the log says why")
+
+    def _send(self, response: Response) -> None:
+        if response.events is not None:
+            self.close_connection = True
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        if response.events is None:
+            self.send_header("Content-Length", str(len(response.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        for name, value in response.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
+
+    def _send_events(self, events: Iterator[bytes]) -> None:
+        for event in events:
+            # Each event renews it: the stream sends something at least this often.
+            self.server.connections.expect(self.request, EVENT_SECONDS)
+            self.wfile.write(event)
+
+    def send_error(
+        self,
+        code: int,
+        message: str | None = None,
+        explain: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Refuse a request that could not be read."""
+        status = HTTPStatus(code)
+        self.close_connection = True
+        self.request_version = "HTTP/1.1"  # what could not be parsed counts as 0.9: no headers
+        self._send(plain(status, message or status.phrase))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Take what is still on its way: closing on unread data would reset the answer away."""
+        self.server.connections.expect(self.request, LINGER_SECONDS)
+        self.request.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + LINGER_SECONDS
+        while time.monotonic() < until and self.request.recv(65536):
+            pass

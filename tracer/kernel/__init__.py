@@ -1,0 +1,1 @@
+"""What this kernel is and has: its types, its capabilities, its maps, its blocked threads."""

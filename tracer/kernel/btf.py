@@ -1,0 +1,142 @@
+"""Where a field lies in a struct of the running kernel, from the kernel's own BTF.
+
+The layout of BTF: the kernel's Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from tracer.errors import UnsupportedError
+from tracer.kernel.libbpf import libbpf
+
+__all__ = ["KernelTypes"]
+
+_KIND_STRUCT, _KIND_UNION, _KIND_FUNC = 4, 5, 12
+_KINDS_OF_NAMES = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
+
+
+class _Type(ctypes.Structure):
+    """The head of every BTF type: struct btf_type. A reference has a type's id as `size`."""
+
+    _fields_ = (
+        ("name_offset", ctypes.c_uint32),
+        ("info", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+    )
+
+
+class _Member(ctypes.Structure):
+    """One field of a struct or union: struct btf_member."""
+
+    _fields_ = (
+        ("name_offset", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("offset", ctypes.c_uint32),
+    )
+
+
+class _Parameter(ctypes.Structure):
+    """One argument of a function's prototype: struct btf_param."""
+
+    _fields_ = (("name_offset", ctypes.c_uint32), ("type", ctypes.c_uint32))
+
+
+class KernelTypes:
+    """The running kernel's types; a context manager, since they take some megabytes."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int], int | None] = {}
+        self._btf = libbpf().btf__load_vmlinux_btf()
+        if not self._btf:
+            raise UnsupportedError(
+                'cannot read "/sys/kernel/btf/vmlinux": the kernel has no type information (BTF); '
+                "needs a kernel built with CONFIG_DEBUG_INFO_BTF, as the distributions' are"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        libbpf().btf__free(self._btf)
+
+    def struct_id(self, name: str) -> int | None:
+        """The number of a struct among the kernel's types; None if it has no such struct."""
+        return self._find(name, _KIND_STRUCT)
+
+    def function_id(self, name: str) -> int | None:
+        """The same for a function of the kernel itself."""
+        return self._find(name, _KIND_FUNC)
+
+    def _find(self, name: str, kind: int) -> int | None:
+        if (name, kind) not in self._found:  # each search goes through all types
+            number: int = libbpf().btf__find_by_name_kind(self._btf, name.encode(), kind)
+            self._found[name, kind] = number if number > 0 else None
+        return self._found[name, kind]
+
+    def offset_of(self, struct: str, field: str) -> int:
+        """Byte offset of `field` in `struct`, anonymous structs and unions in it included.
+
+        Raises UnsupportedError if the kernel has no such struct or field.
+        """
+        type_id = self.struct_id(struct)
+        bits = None if type_id is None else self._search(type_id, field)
+        if bits is None:
+            raise UnsupportedError(
+                f'cannot find "{struct}.{field}" in the kernel\'s type information: '
+                "this kernel is not known to us yet; please report its version"
+            )
+        return bits // 8
+
+    def argument_slots(self, function: str) -> int | None:
+        """How many words of 8 bytes the arguments of a function of the kernel itself take.
+
+        A struct passed by value takes as many as it fills, anything else one. None if the kernel
+        has no such function.
+        """
+        type_id = self.function_id(function)
+        if type_id is None:
+            return None
+        prototype = self._type(type_id).size
+        address = libbpf().btf__type_by_id(self._btf, prototype) + ctypes.sizeof(_Type)
+        parameters = (_Parameter * (self._info(prototype) & 0xFFFF)).from_address(address)
+        return sum(self._slots_of(parameter.type) for parameter in parameters)
+
+    def _slots_of(self, type_id: int) -> int:
+        while self._kind(type_id) in _KINDS_OF_NAMES:
+            type_id = self._type(type_id).size
+        if self._kind(type_id) in (_KIND_STRUCT, _KIND_UNION):
+            return (int(self._type(type_id).size) + 7) // 8
+        return 1
+
+    def _type(self, type_id: int) -> _Type:
+        return _Type.from_address(libbpf().btf__type_by_id(self._btf, type_id))
+
+    def _search(self, type_id: int, field: str) -> int | None:
+        for member in self._members(type_id):
+            name = libbpf().btf__name_by_offset(self._btf, member.name_offset).decode()
+            # With bit fields about, the upper 8 bits hold the width.
+            bits = member.offset & 0xFFFFFF if self._info(type_id) >> 31 else member.offset
+            if name == field:
+                return int(bits)
+            if not name and self._kind(member.type) in (_KIND_STRUCT, _KIND_UNION):
+                inside = self._search(member.type, field)
+                if inside is not None:
+                    return int(bits) + inside
+        return None
+
+    def _info(self, type_id: int) -> int:
+        return int(self._type(type_id).info)
+
+    def _kind(self, type_id: int) -> int:
+        return (self._info(type_id) >> 24) & 0x1F
+
+    def _members(self, type_id: int) -> Iterator[_Member]:
+        address = libbpf().btf__type_by_id(self._btf, type_id) + ctypes.sizeof(_Type)
+        yield from (_Member * (self._info(type_id) & 0xFFFF)).from_address(address)

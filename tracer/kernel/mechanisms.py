@@ -1,0 +1,168 @@
+"""The ways to attach to the kernel, each proved: a trivial program is loaded, attached and fired.
+
+Versions and configurations are not asked: distributions port back, and some kernels refuse what
+they have.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tracer.errors import PermissionRefused, TracerError, UnsupportedError
+from tracer.kernel import raw_bpf
+from tracer.kernel.architecture import architecture
+from tracer.kernel.capabilities import lift_memory_limit, require_rights, tracefs_directory
+from tracer.kernel.libbpf import libbpf
+from tracer.kernel.raw_bpf import Kind
+
+__all__ = ["MECHANISMS", "prove", "prove_at_calls", "works"]
+
+_KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
+_BTF_KIND_FUNC = 12
+# It is called through a table of pointers, so no compiler can have put it inside another function.
+_FUNCTION = "sock_close"
+
+
+def prove(mechanism: str) -> None:
+    """Raise TracerError, with the reason and the mend, unless it works here and now."""
+    require_rights()
+    lift_memory_limit()
+    try:
+        _PROOFS[mechanism]()
+    except TracerError:
+        raise
+    except PermissionError as error:
+        raise PermissionRefused(
+            f"cannot use {mechanism}: this kernel refuses {mechanism} "
+            f"({raw_bpf.errno_name(error)}); {_MENDS[mechanism]}"
+        ) from error
+    except OSError as error:
+        raise UnsupportedError(
+            f"cannot use {mechanism}: {error.strerror} ({raw_bpf.errno_name(error)}); "
+            f"{_MENDS[mechanism]}"
+        ) from error
+
+
+def _prove_tracepoint() -> None:
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(Kind.RAW_TRACEPOINT, raw_bpf.counting(counter)) as program,
+        raw_bpf.attach(program, "sys_enter"),
+    ):
+        _require_fired("tracepoint", counter, os.getppid)
+
+
+def _prove_kprobe() -> None:
+    if not _KPROBE_TYPE.exists():
+        raise UnsupportedError(
+            "cannot use kprobe: this kernel has no kprobes (CONFIG_KPROBES); needs a kernel with "
+            "them, as the distributions' are"
+        )
+    tracefs_directory()  # where return probes are made
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(Kind.KPROBE, raw_bpf.counting(counter)) as program,
+        raw_bpf.open_event(int(_KPROBE_TYPE.read_text()), name=_FUNCTION) as event,
+    ):
+        raw_bpf.attach_to_event(event, program)
+        _require_fired("kprobe", counter, _close_a_socket)
+
+
+def _prove_fentry() -> None:
+    function = _btf_id(_FUNCTION)
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(
+            Kind.TRACING,
+            raw_bpf.counting(counter),
+            attach_type=Kind.FENTRY,
+            function=function,
+        ) as program,
+        raw_bpf.attach(program),
+    ):
+        _require_fired("fentry", counter, _close_a_socket)
+
+
+def _prove_kprobe_multi() -> None:
+    prove_at_calls([f"{architecture().prefix}close"])
+
+
+def prove_at_calls(functions: Sequence[str]) -> None:
+    """Prove kprobe_multi at these functions of system calls, close(2)'s among them.
+
+    Raises OSError or TracerError.
+    """
+    with (
+        raw_bpf.make_counter() as counter,
+        raw_bpf.load(
+            Kind.KPROBE, raw_bpf.counting(counter), attach_type=Kind.KPROBE_MULTI
+        ) as program,
+        raw_bpf.closing(raw_bpf.attach_to_functions(program, functions, at_return=True)),
+    ):
+        _require_fired("kprobe_multi", counter, _close_nothing)
+        with raw_bpf.closing(raw_bpf.attach_to_functions(program, functions)):
+            _require_fired("kprobe_multi", counter, _close_nothing, times=2)
+
+
+_PROOFS: dict[str, Callable[[], None]] = {
+    "tracepoint": _prove_tracepoint,
+    "kprobe_multi": _prove_kprobe_multi,
+    "kprobe": _prove_kprobe,
+    "fentry": _prove_fentry,
+}
+_MENDS = {
+    "tracepoint": "run as root, outside of containers that forbid bpf(2)",
+    "kprobe_multi": "tracepoints do the same",
+    "kprobe": "the operation layer works without it",
+    "fentry": "the operation layer works without it",
+}
+MECHANISMS = tuple(_PROOFS)
+"""By name."""
+
+
+def works(mechanism: str) -> bool:
+    """Whether `prove` has nothing against it."""
+    try:
+        prove(mechanism)
+    except TracerError:
+        return False
+    return True
+
+
+def _btf_id(function: str) -> int:
+    btf = libbpf().btf__load_vmlinux_btf()
+    if not btf:
+        raise UnsupportedError(
+            "cannot use fentry: the kernel has no type information (BTF); needs a kernel built "
+            "with CONFIG_DEBUG_INFO_BTF"
+        )
+    try:
+        number: int = libbpf().btf__find_by_name_kind(btf, function.encode(), _BTF_KIND_FUNC)
+    finally:
+        libbpf().btf__free(btf)
+    if number <= 0:
+        raise UnsupportedError(
+            f'cannot use fentry: the kernel\'s type information has no function "{function}"; '
+            "kprobe does the same where it works"
+        )
+    return number
+
+
+def _require_fired(mechanism: str, counter: int, act: Callable[[], object], times: int = 1) -> None:
+    before = raw_bpf.count_of(counter)
+    act()
+    if raw_bpf.count_of(counter) < before + times:
+        raise UnsupportedError(
+            f"cannot use {mechanism}: it attaches, but does not fire; please report this kernel"
+        )
+
+
+def _close_nothing() -> None:
+    with contextlib.suppress(OSError):
+        os.close(-1)
+
+
+def _close_a_socket() -> None:
+    socket.socket(socket.AF_UNIX).close()

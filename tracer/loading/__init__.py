@@ -1,0 +1,1 @@
+"""From the table of operations to C text, and from there to attached programs."""

@@ -1,0 +1,85 @@
+"""What is changed in the compiled programs' instructions before they are loaded.
+
+**Casts**: bpf_rdonly_cast() (6.2 on) gives a number a type of the kernel's; what it points at is
+then a plain load, where it would take a call of bpf_probe_read_kernel(). It is a function of the
+kernel, named by its number in the kernel's types, for which bcc has no way. So the C text calls a
+helper that no kernel has, and the calls are put right here.
+
+**Constants**: the programs at the functions of the kernel are one text, compiled once; what differs
+from function to function is a few numbers in it. Compiling it for each would take four times as
+long. The verifier knows the numbers, and leaves out what they make unreachable.
+"""
+
+import ctypes
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from tracer.kernel import raw_bpf
+from tracer.kernel.btf import KernelTypes
+
+__all__ = ["cast_macros", "constant_macros", "put_casts", "put_constants", "text_of"]
+
+_HELPER = 0x7EAD0001
+_FUNCTION, _WORDS = "bpf_rdonly_cast", "timespec64"
+"""The type that everything is cast to: two words of 8 bytes that are plain numbers."""
+
+_CONSTANTS = ("NUMBER", "ARGUMENT", "SLOTS", "RETURNS", "PATH", "TRANSPORT", "SKIPS_NEW", "IS_COPY")
+_FIRST_CONSTANT = 0x7EAD1000
+
+
+def cast_macros(types: KernelTypes) -> dict[str, int]:
+    """For bpf/current.h; none where the kernel cannot do it, which is tried."""
+    function, words = types.function_id(_FUNCTION), types.struct_id(_WORDS)
+    if function is None or words is None or not _works(function, words):
+        return {}
+    return {"HAVE_CAST": function, "KERNEL_CAST": _HELPER, "TYPE_OF_WORDS": words}
+
+
+def _works(function: int, words: int) -> bool:
+    try:
+        with raw_bpf.load(raw_bpf.Kind.RAW_TRACEPOINT, raw_bpf.casting(function, words)):
+            return True
+    except OSError:
+        return False
+
+
+def put_casts(bcc: Any, module: Any, function: int) -> None:
+    """Make the calls in all programs of bcc's module calls of the kernel's function."""
+    wanted = struct.pack("=BBhi", 0x85, 0, 0, _HELPER)
+    replacement = struct.pack("=BBhi", 0x85, raw_bpf.PSEUDO_KERNEL_CALL << 4, 0, function)
+    for i in range(bcc.lib.bpf_num_functions(module)):
+        name = bcc.lib.bpf_function_name(module, i)
+        text = _replace(text_of(bcc, module, name.decode()), {wanted: replacement})
+        ctypes.memmove(bcc.lib.bpf_function_start(module, name), text, len(text))
+
+
+def constant_macros() -> dict[str, object]:
+    """For bpf/functions.bpf.c: what the constants are before they are put."""
+    return {f"CONSTANT_{name}": _FIRST_CONSTANT + i for i, name in enumerate(_CONSTANTS)}
+
+
+def put_constants(text: bytes, constants: Mapping[str, int]) -> bytes:
+    """The instructions with these constants, by `_CONSTANTS`."""
+    move = 0xB7  # a register = a number
+    return _replace(
+        text,
+        {
+            struct.pack("=BBhi", move, register, 0, _FIRST_CONSTANT + i): struct.pack(
+                "=BBhi", move, register, 0, constants[constant]
+            )
+            for i, constant in enumerate(_CONSTANTS)
+            for register in range(10)
+        },
+    )
+
+
+def text_of(bcc: Any, module: Any, name: str) -> bytes:
+    """The instructions of the program of this name, as they are."""
+    size = bcc.lib.bpf_function_size(module, name.encode())
+    return ctypes.string_at(bcc.lib.bpf_function_start(module, name.encode()), size)
+
+
+def _replace(text: bytes, replacements: Mapping[bytes, bytes]) -> bytes:
+    parts = [text[at : at + 8] for at in range(0, len(text), 8)]
+    return b"".join(replacements.get(part, part) for part in parts)

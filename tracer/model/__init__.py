@@ -1,0 +1,1 @@
+"""Plain data without I/O: the table of operations, settings, errnos, histograms, snapshots."""

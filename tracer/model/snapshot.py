@@ -1,0 +1,253 @@
+"""What was measured up to one moment: the one form in which numbers leave the kernel side.
+
+Exporters, the live table, the JSON output and the tests all work on these frozen dataclasses, and
+on nothing else. Counts are since the session's start.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tracer.model.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seconds
+
+__all__ = [
+    "Aggregate",
+    "MapUse",
+    "ProbeUse",
+    "ProgramUse",
+    "Series",
+    "Snapshot",
+    "difference",
+    "merge",
+    "to_json",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """All calls of one kind: how many, how long, how much, what failed.
+
+    `slots` are the histogram's counts (`tracer.model.histogram`), `errors` the failures by
+    errno's name; `count` includes the failures.
+    """
+
+    count: int
+    sum_ns: int
+    bytes: int
+    errors: Mapping[str, int]
+    slots: tuple[int, ...]
+
+    def quantile_seconds(self, quantile: float) -> float:
+        """As `tracer.model.histogram.quantile_seconds`."""
+        return quantile_seconds(self.slots, quantile)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of the table: an operation or a function, and what was counted of it.
+
+    `path` is "user" or "kernel"; `label` is the value of the extra label, if one was asked for.
+    """
+
+    name: str
+    path: str
+    transport: str
+    label: str | None
+    aggregate: Aggregate
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeUse:
+    """One probe: entries = returns + abandoned + calls in progress.
+
+    `operation` and `path` are what its calls count as; a function that is no operation has None.
+    """
+
+    name: str
+    operation: str | None
+    mechanism: str
+    attached: bool
+    entries: int
+    returns: int
+    abandoned: int
+    path: str = "user"
+
+    @property
+    def in_progress(self) -> int:
+        """Calls entered and not yet returned. Entries are read last, so this is never below 0."""
+        return self.entries - self.returns - self.abandoned
+
+
+@dataclass(frozen=True, slots=True)
+class MapUse:
+    """How full a map is."""
+
+    name: str
+    entries: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramUse:
+    """What one BPF program cost; zero unless the session measures cost.
+
+    `misses` are runs that the kernel skipped, another program being at work on that CPU.
+    """
+
+    name: str
+    run_seconds: float
+    runs: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at one moment. `monotonic_ns` is its time on CLOCK_MONOTONIC."""
+
+    monotonic_ns: int
+    operations: tuple[Series, ...]
+    functions: tuple[Series, ...]
+    probes: tuple[ProbeUse, ...]
+    lost: Mapping[str, int]
+    maps: tuple[MapUse, ...]
+    programs: tuple[ProgramUse, ...]
+    version: str
+    kernel: str
+    label_name: str | None = None
+
+    def in_progress(self) -> dict[tuple[str, str], int]:
+        """Calls in progress by (operation, path)."""
+        result: dict[tuple[str, str], int] = {}
+        for probe in self.probes:
+            if probe.operation is not None:
+                key = (probe.operation, probe.path)
+                result[key] = result.get(key, 0) + probe.in_progress
+        return result
+
+    def total(self, operation: str, path: str = "user") -> Aggregate:
+        """One operation over all transports and labels."""
+        return merge(
+            [s.aggregate for s in self.operations if (s.name, s.path) == (operation, path)]
+        )
+
+
+def merge(aggregates: list[Aggregate]) -> Aggregate:
+    """The aggregate of all the calls of several."""
+    errors: dict[str, int] = {}
+    for aggregate in aggregates:
+        for name, count in aggregate.errors.items():
+            errors[name] = errors.get(name, 0) + count
+    return Aggregate(
+        count=sum(a.count for a in aggregates),
+        sum_ns=sum(a.sum_ns for a in aggregates),
+        bytes=sum(a.bytes for a in aggregates),
+        errors=errors,
+        slots=tuple(map(sum, zip(*(a.slots for a in aggregates), strict=True)))
+        or (0,) * (OVERFLOW + 1),
+    )
+
+
+def difference(old: Snapshot, new: Snapshot) -> Snapshot:
+    """What was counted between two snapshots of one session: `new` with `old` taken off.
+
+    Series in which nothing was counted are left out. What is a state and no count (probes, maps,
+    programs, `monotonic_ns`) is that of `new`.
+    """
+    return replace(
+        new,
+        operations=_series_since(old.operations, new.operations),
+        functions=_series_since(old.functions, new.functions),
+        lost={reason: count - old.lost.get(reason, 0) for reason, count in new.lost.items()},
+    )
+
+
+def _series_since(old: tuple[Series, ...], new: tuple[Series, ...]) -> tuple[Series, ...]:
+    before = {(s.name, s.path, s.transport, s.label): s.aggregate for s in old}
+    since = (
+        replace(
+            s, aggregate=_taken_off(s.aggregate, before.get((s.name, s.path, s.transport, s.label)))
+        )
+        for s in new
+    )
+    return tuple(s for s in since if s.aggregate.count)
+
+
+def _taken_off(aggregate: Aggregate, before: Aggregate | None) -> Aggregate:
+    if before is None:
+        return aggregate
+    errors = {name: n - before.errors.get(name, 0) for name, n in aggregate.errors.items()}
+    return Aggregate(
+        count=aggregate.count - before.count,
+        sum_ns=aggregate.sum_ns - before.sum_ns,
+        bytes=aggregate.bytes - before.bytes,
+        errors={name: n for name, n in errors.items() if n},
+        slots=tuple(n - m for n, m in zip(aggregate.slots, before.slots, strict=True)),
+    )
+
+
+def to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """The snapshot as the JSON document of `--json` (docs/json.md)."""
+    in_progress = snapshot.in_progress()
+    return {
+        "operations": [
+            _series_to_json("operation", s, snapshot.label_name)
+            | {"in_progress": in_progress.get((s.name, s.path), 0)}
+            for s in snapshot.operations
+        ],
+        "functions": [
+            _series_to_json("function", s, snapshot.label_name) for s in snapshot.functions
+        ],
+        "tracer": {
+            "version": snapshot.version,
+            "kernel": snapshot.kernel,
+            "mechanisms": sorted({p.mechanism for p in snapshot.probes if p.attached}),
+            "probes": [
+                {
+                    "probe": p.name,
+                    "mechanism": p.mechanism,
+                    "attached": p.attached,
+                    "entries": p.entries,
+                    "returns": p.returns,
+                    "in_progress": p.in_progress,
+                }
+                for p in snapshot.probes
+            ],
+            "lost": dict(snapshot.lost),
+            "maps": [
+                {"map": m.name, "entries": m.entries, "capacity": m.capacity} for m in snapshot.maps
+            ],
+            "programs": [
+                {"program": p.name, "run_seconds": p.run_seconds, "runs": p.runs}
+                for p in snapshot.programs
+            ],
+        },
+    }
+
+
+def _series_to_json(kind: str, series: Series, label_name: str | None) -> dict[str, Any]:
+    aggregate = series.aggregate
+    label = {} if label_name is None else {label_name: series.label}
+    return {
+        kind: series.name,
+        "path": series.path,
+        "transport": series.transport,
+        **label,
+        "count": aggregate.count,
+        "bytes": aggregate.bytes,
+        "errors": dict(aggregate.errors),
+        "sum_seconds": aggregate.sum_ns / 1e9,
+        **{
+            f"p{round(q * 100)}_seconds": _finite(aggregate.quantile_seconds(q))
+            for q in (0.5, 0.9, 0.99)
+        },
+        "slots": [[_bound_ns(i), count] for i, count in enumerate(aggregate.slots) if count],
+    }
+
+
+def _finite(seconds: float) -> float | None:
+    """JSON has no infinity and no NaN: null."""
+    return seconds if seconds < float("inf") else None
+
+
+def _bound_ns(slot: int) -> float | None:
+    return None if slot == OVERFLOW else UPPER_BOUNDS_SECONDS[slot] * 1e9

@@ -1,0 +1,1 @@
+"""Processes and signals: started commands, their output, the interpreter to start."""

@@ -1,0 +1,106 @@
+"""The numbers as rows: what the live view, the plain lines and the summary all show."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tracer.model.snapshot import Aggregate, Series, Snapshot, merge
+
+__all__ = ["ORDINARY", "Row", "Totals", "rows", "top_error", "totals"]
+
+ORDINARY = frozenset({"EAGAIN", "EINPROGRESS"})
+"""What a call that may not wait answers as a matter of course."""
+
+_Key = tuple[str, str, str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line. `recent` is what was counted in the last `seconds`, `total` since the start.
+
+    Calls in progress are known by operation and path alone: of the rows that share them, one has
+    the number and the others None.
+    """
+
+    name: str
+    path: str
+    transport: str
+    label: str | None
+    total: Aggregate
+    recent: Aggregate | None
+    seconds: float
+    in_progress: int | None
+
+    @property
+    def per_second(self) -> float:
+        """Calls a second, lately."""
+        return self.recent.count / self.seconds if self.recent else 0.0
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Bytes a second, lately."""
+        return self.recent.bytes / self.seconds if self.recent else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All operations together."""
+
+    calls: int
+    errors: int
+    bytes: int
+    lost: int
+
+
+def rows(new: Snapshot, recent: Snapshot, seconds: float) -> list[Row]:
+    """Every series of `new`, the busiest in `recent` (counted in the last `seconds`) first."""
+    lately = {_key(s): s.aggregate for s in (*recent.operations, *recent.functions)}
+    series = sorted(
+        (*new.operations, *new.functions),
+        key=lambda s: (-_count(lately.get(_key(s))), -s.aggregate.count),
+    )
+    return list(_rows(series, lately, new.in_progress(), seconds))
+
+
+def _rows(
+    series: list[Series],
+    lately: dict[_Key, Aggregate],
+    in_progress: dict[tuple[str, str], int],
+    seconds: float,
+) -> Iterator[Row]:
+    for s in series:
+        # Only the first row of an operation takes the number.
+        now = in_progress.pop((s.name, s.path), None)
+        yield Row(
+            s.name, s.path, s.transport, s.label, s.aggregate, lately.get(_key(s)), seconds, now
+        )
+
+
+def totals(snapshot: Snapshot) -> Totals:
+    """The sums over all operations, and what was lost."""
+    everything = merge([s.aggregate for s in snapshot.operations])
+    return Totals(
+        calls=everything.count,
+        errors=sum(everything.errors.values()),
+        bytes=everything.bytes,
+        lost=sum(snapshot.lost.values()),
+    )
+
+
+def top_error(aggregate: Aggregate) -> tuple[int, str]:
+    """The errno to tell of and how many calls failed with it; 0 and "" if none did.
+
+    The most frequent one; but EAGAIN and EINPROGRESS only if there is nothing worse.
+    """
+    errors = aggregate.errors
+    if not errors:
+        return 0, ""
+    name = max(errors, key=lambda name: (name not in ORDINARY, errors[name], name))
+    return errors[name], name
+
+
+def _key(series: Series) -> _Key:
+    return series.name, series.path, series.transport, series.label
+
+
+def _count(aggregate: Aggregate | None) -> int:
+    return aggregate.count if aggregate else 0

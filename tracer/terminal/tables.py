@@ -1,0 +1,153 @@
+"""The tables, drawn with rich: the live one and the summary. Both read well in 80 columns."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tracer.model.snapshot import Aggregate, Snapshot
+from tracer.terminal import units
+from tracer.terminal.rows import ORDINARY, Row, Totals, top_error, totals
+from tracer.terminal.view import Header
+
+__all__ = ["live_table", "summary"]
+
+_LINES_AROUND = 4  # the table's head takes two, what did not fit one, the cursor one
+
+
+def live_table(
+    header: Header, snapshot: Snapshot, rows: list[Row], uptime_seconds: float, *, height: int
+) -> RenderableType:
+    """What is going on now: the rows that fit into `height` lines, the busiest first."""
+    above = _header_lines(header, snapshot, uptime_seconds)
+    room = max(1, height - _LINES_AROUND - len(above))
+    parts: list[RenderableType] = [
+        *above,
+        _table(rows[:room], snapshot.label_name, live=True),
+    ]
+    if not rows:
+        parts.append(Text("no socket operation yet", style="dim"))
+    if len(rows) > room:
+        parts.append(Text(f"and {len(rows) - room} more, less busy", style="dim"))
+    return Group(*parts)
+
+
+def summary(header: Header, snapshot: Snapshot, rows: list[Row], seconds: float) -> RenderableType:
+    """What was counted in all, the most frequent first."""
+    everything = totals(snapshot)
+    ordered = sorted(rows, key=lambda row: -row.total.count)
+    title = Text.assemble(
+        (header.subject, "bold"),
+        f": {_counted(everything, ', ')} in {units.duration(seconds)}; ",
+        _lost(snapshot),
+    )
+    if not rows:
+        return Group(title, Text("no socket operation was seen", style="dim"))
+    return Group(title, _table(ordered, snapshot.label_name, live=False))
+
+
+def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> list[Text]:
+    everything = totals(snapshot)
+    mechanisms = sorted({probe.mechanism for probe in snapshot.probes if probe.attached})
+    state = Text(" · ").join(
+        [
+            Text("+".join(mechanisms) or "nothing attached"),
+            Text(header.metrics_url or "no metrics"),
+            Text(units.uptime(uptime_seconds)),
+            *([_lost(snapshot)] if not totals(snapshot).lost else []),
+        ]
+    )
+    lines = [
+        Text.assemble(("tracing ", "dim"), (header.subject, "bold")),
+        state,
+        Text(_counted(everything, " · ")),
+    ]
+    if everything.lost:
+        lines.append(_lost(snapshot))
+    return [*lines, *(Text(hint, style="cyan") for hint in header.hints)]
+
+
+def _counted(everything: Totals, separator: str) -> str:
+    calls, errors = (
+        f"{units.number(count)} {noun}{'' if count == 1 else 's'}"
+        for count, noun in ((everything.calls, "call"), (everything.errors, "error"))
+    )
+    return separator.join((calls, errors, units.size(everything.bytes)))
+
+
+def _lost(snapshot: Snapshot) -> Text:
+    lost = {reason: count for reason, count in snapshot.lost.items() if count}
+    if not lost:
+        return Text("nothing lost")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+    return Text(f"lost: {reasons}", style="bold red")
+
+
+def _table(rows: list[Row], label_name: str | None, *, live: bool) -> Table:
+    # The path is a column of its own only where there are two, or there is room.
+    with_path = label_name is None or any(row.path != "user" for row in rows)
+    drawn = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    drawn.add_column("operation", no_wrap=True, min_width=11)
+    if label_name:
+        drawn.add_column(label_name, no_wrap=True, overflow="ellipsis", max_width=15)
+    drawn.add_column("trans-\nport", no_wrap=True)
+    if with_path:
+        drawn.add_column("path", no_wrap=True)
+    for name in ("rate/s" if live else "calls", "p50", "p99"):
+        drawn.add_column(name, justify="right", no_wrap=True, min_width=7)
+    drawn.add_column("errors")  # the one that gives way: the others may not wrap
+    drawn.add_column("bytes/s" if live else "bytes", justify="right", no_wrap=True, min_width=8)
+    drawn.add_column("calls\nnow" if live else "open", justify="right", no_wrap=True)
+    for row in rows:
+        label = [_text(row.label)] if label_name else []
+        path = [Text(row.path)] if with_path else []
+        cells = _live_cells(row) if live else _summary_cells(row)
+        idle = live and not row.recent
+        drawn.add_row(
+            Text(row.name), *label, Text(row.transport), *path, *cells, style="dim" if idle else ""
+        )
+    return drawn
+
+
+def _text(label: str | None) -> Text:
+    return Text((label or "").encode("unicode_escape").decode())
+
+
+def _live_cells(row: Row) -> list[Text]:
+    recent = row.recent
+    return [
+        Text(units.rate(row.per_second) if recent else units.NOTHING),
+        *_quantiles(recent),
+        _errors(row.total, fresh=bool(recent and recent.errors)),
+        Text(units.size(row.bytes_per_second) if recent and recent.bytes else units.NOTHING),
+        _in_progress(row),
+    ]
+
+
+def _summary_cells(row: Row) -> list[Text]:
+    return [
+        Text(units.number(row.total.count)),
+        *_quantiles(row.total),
+        _errors(row.total, fresh=True),
+        Text(units.size(row.total.bytes) if row.total.bytes else units.NOTHING),
+        _in_progress(row),
+    ]
+
+
+def _quantiles(aggregate: Aggregate | None) -> list[Text]:
+    values = [aggregate.quantile_seconds(q) if aggregate else None for q in (0.5, 0.99)]
+    return [Text(units.duration(value)) for value in values]
+
+
+def _errors(aggregate: Aggregate, *, fresh: bool) -> Text:
+    """The worst since the start, so that none flashes by; coloured while more come."""
+    count, name = top_error(aggregate)
+    others = "…" if len(aggregate.errors) > 1 else ""
+    if not count:
+        return Text()
+    style = ("yellow" if name in ORDINARY else "red") if fresh else ""
+    text = f"{units.number(count)} {name}{others}"
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _in_progress(row: Row) -> Text:
+    return Text("" if row.in_progress is None else str(row.in_progress))

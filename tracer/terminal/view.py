@@ -1,0 +1,192 @@
+"""How the numbers are shown while they come: a live table, plain lines, or not at all.
+
+Rich is loaded by what draws with it, when it draws first.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from tracer.model.snapshot import Snapshot, difference
+from tracer.terminal import rows as table
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+__all__ = ["Header", "Interval", "LinesView", "LiveView", "NoView", "View", "is_live_terminal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands above the numbers: what is traced, where the metrics are, hints to try."""
+
+    subject: str
+    metrics_url: str | None
+    hints: tuple[str, ...] = ()
+
+
+class View(Protocol):
+    """What the tracing loop needs of a view."""
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Take the first snapshot: all is counted from here."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show what came since the last one."""
+
+    def say(self, line: str) -> None:
+        """Show a line of the traced process."""
+
+    def end(self) -> None:
+        """Leave the terminal as it was."""
+
+
+def is_live_terminal(stream: TextIO) -> bool:
+    """Whether a table can be drawn over and over there."""
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console(file=stream)
+    return stream.isatty() and console.is_terminal and not console.is_dumb_terminal
+
+
+class NoView:
+    """Shows nothing but the traced process's own lines."""
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Nothing to be done."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Nothing to be done."""
+
+    def say(self, line: str) -> None:
+        """Pass it on."""
+        print(line, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Nothing to be done."""
+
+
+class Interval:
+    """Keeps the last snapshot, to tell what came since."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._last = snapshot
+        self._start_ns = snapshot.monotonic_ns
+
+    def rows(self, snapshot: Snapshot) -> list[table.Row]:
+        """Return the rows as of `snapshot`, with what came since the last call."""
+        seconds = max(1, snapshot.monotonic_ns - self._last.monotonic_ns) / 1e9
+        recent = difference(self._last, snapshot)
+        self._last = snapshot
+        return table.rows(snapshot, recent, seconds)
+
+    def uptime_seconds(self) -> float:
+        """Return how long this has gone on, as of the last snapshot."""
+        return (self._last.monotonic_ns - self._start_ns) / 1e9
+
+
+class LinesView(NoView):
+    """A block of lines an interval, `key=value`, of the series in which something was counted."""
+
+    def __init__(self, stream: TextIO, header: Header) -> None:
+        self._stream = stream
+        self._header = header
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Say what is traced, in lines that begin with `#`."""
+        self._interval = Interval(snapshot)
+        header = self._header
+        metrics = f"; metrics on {header.metrics_url}" if header.metrics_url else ""
+        for line in (f"tracing {header.subject}{metrics}", *header.hints):
+            print(f"# {line}", file=self._stream, flush=True)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Print the series that changed."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        lines = [_line(now, row) for row in self._interval.rows(snapshot) if row.recent]
+        if lines:
+            print("\n".join(lines), file=self._stream, flush=True)
+
+
+def _line(now: str, row: table.Row) -> str:
+    """In the units of the metrics: seconds and bytes."""
+    assert row.recent is not None
+    _, errno_name = table.top_error(row.recent)
+    fields = {
+        "time": now,
+        "operation": row.name,
+        "path": row.path,
+        "transport": row.transport,
+        "label": _quoted(row.label),
+        "calls": str(row.recent.count),
+        "rate": f"{row.per_second:.1f}",
+        "p50_seconds": _seconds(row.recent.quantile_seconds(0.5)),
+        "p99_seconds": _seconds(row.recent.quantile_seconds(0.99)),
+        "bytes": str(row.recent.bytes),
+        "errors": str(sum(row.recent.errors.values())),
+        "errno": errno_name or None,
+        "in_progress": None if row.in_progress is None else str(row.in_progress),
+    }
+    return " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+
+
+def _quoted(label: str | None) -> str | None:
+    if label is None or (label and label.isprintable() and not set(label) & set(" \"'=\\")):
+        return label
+    escaped = label.encode("unicode_escape").decode().replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.9f}" if math.isfinite(value) else "inf"
+
+
+class LiveView:
+    """The table, drawn anew every interval in its place."""
+
+    def __init__(self, stream: TextIO, header: Header) -> None:
+        self._stream = stream
+        self._header = header
+        self._live: Live | None = None
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Draw the empty table."""
+        from rich.console import Console  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415
+
+        self._interval = Interval(snapshot)
+        self._live = Live(
+            console=Console(file=self._stream, highlight=False),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+        self.update(snapshot)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Draw the numbers of the last interval."""
+        from tracer.terminal.tables import live_table  # noqa: PLC0415
+
+        if self._live is None:
+            return
+        rows = self._interval.rows(snapshot)
+        height = self._live.console.height
+        drawn = live_table(
+            self._header, snapshot, rows, self._interval.uptime_seconds(), height=height
+        )
+        self._live.update(drawn, refresh=True)
+
+    def say(self, line: str) -> None:
+        """Print it above the table."""
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def end(self) -> None:
+        """Take the table away; the summary comes in its place."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
