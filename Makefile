@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # `make` alone lists what there is.
 
 LISTEN ?= 127.0.0.1:1080

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Makes this machine ready: what is missing is installed; what is there is left alone, without a word.
 #   ./setup.sh run     what `make run` needs: bcc, a virtual environment, tracefs
 #   ./setup.sh test    that, and what the tests and checks need

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The documented socket API of Lunatik, for Python: 16 operations, each one system call.
 
 from lunatik_socket import new, poll

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """IPv4 addresses and ports as the API takes them, turned into what the kernel's calls want."""
 
 from __future__ import annotations

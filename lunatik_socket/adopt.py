@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Making a socket object of an accepted descriptor without asking the kernel about it.
 
 `_socket.socket(fileno=…)` always calls getsockname(2), to see that the descriptor is a socket.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What may be sent, and what may be received into."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Buffers with named fields at any bit, and segments that share their memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Messages of failed system calls: what was tried, on what, why, and how to get out.
 
 The classes are Python's own: `OSError` picks the subclass (`ConnectionRefusedError`, …) by errno.

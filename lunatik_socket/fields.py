@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Named fields of a buffer: layouts, and reading and writing what they name."""
 
 from __future__ import annotations

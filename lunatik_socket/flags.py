@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Flags of a call: an integer, or letters that stand for the kernel's MSG_ constants."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The msghdr of sendmsg and recvmsg: a dict with the names of the kernel's `struct msghdr`.
 
 `iov_len` is a length in bytes, `flags` the flags, `name` an address: `{"addr": ip, "port": port}`

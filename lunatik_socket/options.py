@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Names of families, types, option levels and options, and the numbers the kernel knows them by."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Waiting on many sockets at once: the documented `select`, and `wait` for servers.
 
 Turns come from the kernel: a level-triggered descriptor that epoll_wait(2) reports goes to the end

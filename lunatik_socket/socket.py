@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The socket calls: each is one system call, made as directly as Python can.
 
 `Socket` stands on the C class of Python's own socket module. Every call hands its arguments to the

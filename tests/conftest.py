@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """For all tests."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """All of `make test`: this machine's ring and the one in a virtual machine, side by side.
 
 The machine's own tests wait more than they compute, the emulation computes; so both run at once,

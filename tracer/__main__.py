@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m tracer` is `lunatik-socket`."""
 
 from tracer.cli import main

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What can go wrong, for the user to read.
 
 TracerError              one line: what could not be done, why, the mend; exit status 3

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """From the maps to a Snapshot: the one place that knows how the kernel side lays numbers out."""
 
 import platform

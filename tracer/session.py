@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A tracing session: start it, take snapshots, stop it.
 
     with Session(Config(filter=Filter(pids=(4711,)))) as session:

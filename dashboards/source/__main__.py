@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Write the boards' JSON: `python -m dashboards.source [DIRECTORY]`."""
 
 import sys

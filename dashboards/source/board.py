@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What all boards have in common: variables, links to one another, time range."""
 
 from grafana_foundation_sdk.builders import dashboard as build

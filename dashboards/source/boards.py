@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The four boards as JSON text."""
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder

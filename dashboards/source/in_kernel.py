@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """In-kernel sockets: the functions, and where the time of a call goes."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard

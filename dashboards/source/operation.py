@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Operation: one operation in full."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Overview: every operation at once, user and kernel side next to each other, worst first."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row

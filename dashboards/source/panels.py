@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The kinds of panel the boards are made of, each with its units, legends and thresholds."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The boards' PromQL, built from the metrics' own definitions.
 
 No query names a metric or a label by hand: a selector for a label that the metric does not have is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Tracer: whether the numbers can be trusted, and what they cost."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard

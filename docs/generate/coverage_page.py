@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Write the generated parts of docs/coverage.md from the reports that the rings left.
 
     python -m tests.vm.ring && python -m tests.userlands.ring

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Write the table of operations into README.md: `python -m docs.generate.coverage_table`."""
 
 from pathlib import Path

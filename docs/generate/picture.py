@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Write docs/images/live.svg, the live table of a traced run: `python -m docs.generate.picture`."""
 
 import io

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- An echo server for many clients, with the documented calls alone:
 --
 --   lunatik-socket run examples/lua/echo.lua [PORT]          try: nc 127.0.0.1 10007

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- A SOCKSv4 proxy for many clients (CONNECT to an address), with the documented calls alone:
 --
 --   lunatik-socket run examples/lua/socks4.lua [PORT] --trace

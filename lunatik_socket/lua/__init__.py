@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The socket API for Lua scripts: `State().run(source)`."""
 
 from .state import LuaMissingError, ScriptError, State

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- Tables of integers to strings of bytes, and back.
 
 local fail = ...

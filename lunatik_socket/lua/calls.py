@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The socket calls as Lua makes them: plain values in and out, and errors as values.
 
 The two calls of a busy script, which `sender` and `receiver` make, answer with an integer: a size,

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- What may be passed to a call: each check returns the value as Python is to get it, or raises a
 -- message that names the argument.
 

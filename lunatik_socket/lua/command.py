@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Running a script as a process of its own: `main` is all that the process does."""
 
 from __future__ import annotations

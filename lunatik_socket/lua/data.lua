@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- The library `data`: buffers in Python's memory, whose bytes may have names.
 
 local python, fail, check, bytes, memory, MEMORY = ...

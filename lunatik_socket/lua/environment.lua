@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- What a script finds: Lua's libraries without the ways into the interpreter below, and in a
 -- sandbox without those to the machine either.
 

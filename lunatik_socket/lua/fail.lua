@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- How a call fails. What the kernel refuses is raised as its code, a negative integer; a wrong
 -- argument as a message that begins with the script's file and line.
 

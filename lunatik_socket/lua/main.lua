@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- Puts the parts together. Gets what Python offers (functions by name, and a few values), and
 -- returns the function that runs a script.
 

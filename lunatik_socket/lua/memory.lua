@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- Memory that Lua's collector does not see: descriptors, and the bytes of data objects.
 
 local limit, bytes_of_data, fail = ...

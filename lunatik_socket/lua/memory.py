@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The memory of Lua's data objects: buffers, their bytes and their fields.
 
 A data object's memory is a memoryview; a segment's is a part of it, which keeps the whole.

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- The library `socket`: the documented calls. Each takes the shortest road to a method of C's that
 -- makes the system call; `send` and `recv` with a data object make no value at all on the way.
 

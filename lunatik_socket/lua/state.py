@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A Lua state with the libraries `socket` and `data`; the one place that knows lupa.
 
 The road of a call: the script calls a function of `*.lua` here, that calls a function of `calls.py`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Measure everything and write docs/benchmarks.md, or measure some sections and print them.
 
     python -m tests.bench [--quick] [SECTION…]

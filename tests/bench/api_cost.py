@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The socket API against Python's own socket, and in Lua against LuaSocket."""
 
 import shutil

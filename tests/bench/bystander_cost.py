@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What tracing one process costs the others, whose calls it lets pass."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The process of `calls.c`: known socket calls to order."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The tracer with its exporter, as a process of its own: scraped, and its memory looked at."""
 
 import re

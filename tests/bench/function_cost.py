@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What tracing functions in the kernel costs, on a kernel that can, in a virtual machine."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Inside the virtual machine: what it costs to trace three functions of the kernel, way by way.
 
     python -m tests.bench.function_rounds ROUNDS RESULTS.json

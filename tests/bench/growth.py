@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whether a traced call gets dearer as there are more sockets, processes and calls."""
 
 import re

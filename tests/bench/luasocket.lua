@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- LuaSocket as a contestant of api_cost.py: an order a line, `BYTES ROUNDS` or `connections ROUNDS`;
 -- the answer is the seconds it took. Both ends of the connection are here, as in the other ways.
 

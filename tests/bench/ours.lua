@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- The API in Lua as a contestant of api_cost.py: defines what each round then calls. Run in a state
 -- of the library; the clock is Python's.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The tracers that are compared: each traces one process while its context lasts.
 
 What a context gives is the process that holds the tracer's BPF programs, or None if it has none.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The picture of the report: bars as SVG, with nothing but text and rectangles in it."""
 
 from collections.abc import Iterator, Sequence

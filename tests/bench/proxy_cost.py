@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The SOCKSv4 proxy with tracing off and on, against no proxy and against other proxies."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What rendering a scrape costs in CPU time: `python -m tests.bench.render_cost [SERIES]`.
 
 No kernel is read: a snapshot with as many operation series as give about 10,000 lines.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a section hands to the report, and the report as Markdown."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a scrape costs, kernel's maps included, against prometheus_client with as many series."""
 
 import os

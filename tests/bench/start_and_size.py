@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How soon it counts, and how much memory it takes."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Rounds in turns, and what may be said of their results: medians, each with its interval."""
 
 from collections.abc import Callable, Mapping, Sequence

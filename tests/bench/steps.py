@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where the time of a traced call goes: each step alone, by the kernel's own account."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What tracing one call costs: this tracer against its floor and against its peers."""
 
 from collections.abc import Callable, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The Lua examples of the document that this API comes from, and the slips in them."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A network of its own: the document's ports are fixed, and may be in use on this machine."""
 
 import ctypes

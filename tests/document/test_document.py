@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every Lua example of the document runs as it stands, or with the mend of a listed slip.
 
     make test-document [DOCUMENT=path]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Processes that the tests start and end: by their own ids, with a time limit on every wait."""
 
 import os

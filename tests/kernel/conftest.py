@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Tests on a real kernel: they need root and fail without it; nothing here can be pretended."""
 
 import os

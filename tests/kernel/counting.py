@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a piece of work moved the counts by.
 
 One session serves many tests (compiling one for each would take a second, in the VM many), so the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which mechanisms a test may ask for here, and which must be there."""
 
 import os

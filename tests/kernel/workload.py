@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A process of known deeds, traced alone: what the exporter shows is what it was told to do."""
 
 import errno

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # Runs RESULTS/command in another userland, on this machine's kernel:
 #   unshare --mount --propagation private enter.sh ROOT PROJECT VENV RESULTS [PATH ...]
 # ROOT and PROJECT are seen through overlays in memory, so that nothing written is kept; VENV is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How pip reaches its packages on this machine, put so that another userland's pip does the same.
 
 An index may be anywhere: the public one, a proxy with a certificate of its own, a local directory.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Run the tests in other userlands: ``python -m tests.userlands.ring trixie sid -- -k exact``."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Debian releases debootstrapped into a cache, with what the tests need in them."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The ring of tests on other kernels: Debian's stock ones, booted under software emulation.
 
 ``python -m tests.vm.ring [KERNEL ...] [-- PYTEST ARGUMENTS]``; ``-h`` tells the rest. What a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The command line and the course of a ring: the same for kernels and for userlands."""
 
 import argparse

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# SPDX-License-Identifier: MIT
 # The guest's first process. Makes the host's file system the guest's root, under an overlay in
 # memory, so that nothing written here is ever written there; mounts what a running Debian has
 # mounted; then becomes /run/results/command. Any failure ends it, hence the guest, hence the test.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Builds the guest's initramfs: busybox, the modules that reach the host's files, and init.sh."""
 
 import lzma

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Debian's stock kernels, fetched into a cache and unpacked there; nothing is installed."""
 
 import fcntl

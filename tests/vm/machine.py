@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Boots a kernel under QEMU's software emulation and runs one shell command in it as root."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The Debian mirror that this machine's apt is set up with, and private apt roots on it.
 
 Nothing here changes the machine: a private root has its own sources, lists and cache, and takes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A real in-kernel socket client and server: an NVMe/TCP target on loopback, and its host.
 
 Made of stock Debian modules alone; nvme-cli is not needed. Everything is undone at the end, so

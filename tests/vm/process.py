@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Runs one long command under a time limit, its output handed on line by line."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What became of one pytest run elsewhere, read from its JUnit XML, and the table of several."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Run the kernel tests on other kernels: ``python -m tests.vm.ring 6.1 6.12 -- -k kprobe``."""
 
 import shlex

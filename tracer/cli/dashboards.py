@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket dashboards export DIR`: the Grafana boards and Prometheus rules, as files."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket demo`: traffic of its own, traced."""
 
 from dataclasses import replace

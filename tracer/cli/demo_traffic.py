@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The traffic of `lunatik-socket demo`: servers and clients of our own, curl, and some failures.
 
 In one process, to be traced with its children: the SOCKSv4 proxy and the echo server of

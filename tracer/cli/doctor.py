@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket doctor`: what can be done here, each point proved, each with its mend."""
 
 import json

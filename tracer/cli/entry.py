@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where the command line begins and where every error ends: as one line and an exit status.
 
 0    done

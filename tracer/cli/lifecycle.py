@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The life of a trace: start the command held, attach, let go, show, wait, sum up."""
 
 import os

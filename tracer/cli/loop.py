@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Waiting while the trace goes on."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket observe`: traffic, tracer, Prometheus and the live page in one command."""
 
 import os

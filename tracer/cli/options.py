@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The options common to all that traces, in one place."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket run`: a script written to the socket API, traced on request."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket serve`: the servers built on the socket API, traced on request."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket trace`: what runs already, a command to start, or the whole machine."""
 
 import shlex

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What this machine, its kernel and this user can do: each point is proved by trying it."""
 
 from tracer.doctor.checks import Check, can_trace, examine, to_json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """In a child of its own, as the loader is: import bcc, compile a program, say how it went."""
 
 import json

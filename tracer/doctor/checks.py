@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The checks, each by doing what it is about: no version and no configuration is believed.
 
 A check is a function that returns what it found, or raises TracerError with cause and mend.

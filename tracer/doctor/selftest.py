@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Each of the 16 operations happens exactly once in a child; the kernel side must have seen that.
 
 The child is forked and held until the tracer follows it. What takes two sides has the other one

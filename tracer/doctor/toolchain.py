@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What compiles the programs: libbpf, bcc, its compiler. bcc is tried in a child, as it is used."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """From a Snapshot to metric families: pure functions, one for each metric.
 
 Which series exist before anything was counted is decided here too. `rate()` and `increase()` need

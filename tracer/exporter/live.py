@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The stream behind the live page: once a second the whole state as JSON, for all who look.
 
 One thread reads and encodes, and only while somebody looks. Each client's own thread waits for the

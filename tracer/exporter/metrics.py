@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every metric this project exports: name, type, help, unit, labels.
 
 This is the only place where a metric is named. What fills it (`tracer.exporter.families`), the

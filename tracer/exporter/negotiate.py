@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which format and which encoding a client gets (RFC 9110, sections 12.4 and 12.5)."""
 
 from collections.abc import Iterator

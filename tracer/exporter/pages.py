@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The live page's files, and the headers that keep it to itself."""
 
 from http import HTTPStatus

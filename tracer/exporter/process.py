@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The exporter's own process: `process_*`, as every Prometheus exporter has them.
 
 The one module that imports prometheus_client, whose collector knows these names by convention.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Families as text: Prometheus' text format 0.0.4 and OpenMetrics 1.0.
 
 A scrape every few seconds over thousands of series must cost next to nothing, so what does not

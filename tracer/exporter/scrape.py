@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A scrape: read the kernel once, render what is asked for, let no fault take the rest along."""
 
 import contextlib

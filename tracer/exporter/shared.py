@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One run of a costly function for all who ask for it at the same time."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What differs between processor architectures: system call numbers, registers, 32-bit programs.
 
 The numbers are those of the kernel's arch/x86/entry/syscalls/syscall_64.tbl and of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Threads that are inside a call right now, before tracing begins.
 
 When such a call returns, its entry was not seen. If it was a read, write or close, it can no longer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where a field lies in a struct of the running kernel, from the kernel's own BTF.
 
 The layout of BTF: the kernel's Documentation/bpf/btf.rst and include/uapi/linux/btf.h.

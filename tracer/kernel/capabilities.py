@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What this machine, its kernel and this user have of what the tracer needs; each with its mend."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The cgroup2 hierarchy: where it is mounted, and the path of a cgroup of which the id is known."""
 
 import contextlib

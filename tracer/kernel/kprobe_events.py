@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Return probes made by name in tracefs, and their end.
 
 A kretprobe has room for a bounded number of calls in progress (maxactive), by default twice the

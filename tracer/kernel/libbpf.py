@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """libbpf.so.1 through ctypes: the few calls we need. Every libbpfcc brings the library along."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reading BPF maps through their descriptors, with libbpf's calls; no bcc in sight.
 
 Values of a per-CPU map come as one value for each *possible* CPU, each rounded up to 8 bytes.

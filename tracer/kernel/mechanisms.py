@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The ways to attach to the kernel, each proved: a trivial program is loaded, attached and fired.
 
 Versions and configurations are not asked: distributions port back, and some kernels refuse what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the kernel says of loaded BPF programs: their run time, their runs, the runs it skipped."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """bpf(2) and perf_event_open(2) called by hand: to load programs, and to try out what works.
 
 Without libbpf and bcc: a doctor must not need the medicine. The layouts are those of the kernel's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A program at a place in the kernel: what the layers ask for, and the loader does."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The short-lived child that compiles, loads and attaches, hands every descriptor over, and exits.
 
 bcc brings a whole compiler into its process, over 100 MB of it. Here it lives for the second it

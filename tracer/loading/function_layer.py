@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The function layer: what the two programs of bpf/functions.bpf.c need to know of each function.
 
 They serve all functions and both mechanisms; what differs between kprobes and fentry is where the

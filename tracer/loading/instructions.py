@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What is changed in the compiled programs' instructions before they are loaded.
 
 **Casts**: bpf_rdonly_cast() (6.2 on) gives a number a type of the kernel's; what it points at is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The operation layer: which system calls it traces, and how its two programs get to see them.
 
 The programs are those of bpf/operations.bpf.c.

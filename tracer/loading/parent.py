@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The parent's side of the loader: run it, take over what it loaded."""
 
 import json

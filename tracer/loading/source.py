@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The C text that bcc compiles: the files of bpf/, the macros they ask for, the generated parts.
 
 bcc rewrites map look-ups in its main text alone, not in included files; so the headers of ours

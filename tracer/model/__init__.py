@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: MIT
 """Plain data without I/O: the table of operations, settings, errnos, histograms, snapshots."""

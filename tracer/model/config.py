@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What is to be traced: the one description that command line, loader and session share."""
 
 from dataclasses import asdict, dataclass, field

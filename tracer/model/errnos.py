@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Error numbers by name, and where the kernel side counts them.
 
 1 to 133 are the errnos of user space. 512 to 530 are the kernel's own (include/linux/errno.h): a

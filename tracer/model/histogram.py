@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The histogram's slots: their bounds, and what can be said of a distribution kept in them.
 
 Slot i holds durations in (2^((i-1)/8), 2^(i/8)] * 2^MIN_EXPONENT seconds, the buckets of a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The one table: which places in the kernel make up each documented operation.
 
 The BPF programs' generated parts, the attach list, the metrics' labels, the dashboards, the

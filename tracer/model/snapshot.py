@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What was measured up to one moment: the one form in which numbers leave the kernel side.
 
 Exporters, the live table, the JSON output and the tests all work on these frozen dataclasses, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A process that is started, and held before anything of its own until the tracer is ready."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which Python runs what: this program once more, and the loader that needs bcc."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A started command's output, taken to where it does not run into the live table."""
 
 import os

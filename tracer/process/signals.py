@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Signals as events to wait for: no handler, so nothing is ever interrupted half-way."""
 
 import signal

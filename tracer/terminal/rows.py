@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The numbers as rows: what the live view, the plain lines and the summary all show."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What is told at the end: the summary for people, JSON for programs."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The tables, drawn with rich: the live one and the summary. Both read well in 80 columns."""
 
 from rich.console import Group, RenderableType

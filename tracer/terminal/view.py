@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How the numbers are shown while they come: a live table, plain lines, or not at all.
 
 Rich is loaded by what draws with it, when it draws first.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The least of io_uring(7) that sends and receives on a socket, by ctypes: no library needed."""
 
 import ctypes

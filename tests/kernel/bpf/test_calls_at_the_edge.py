@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Signals, threads, forks, exec, death inside a call, descriptors that travel: each has a defined
 result (docs/coverage.md, "At the edge"), and here it is.
 """

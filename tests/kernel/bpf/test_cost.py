@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What must not grow unseen: the programs' size, the helpers they call, a snapshot's system calls.
 
 Nothing is timed here, so nothing depends on how busy the machine is; `make bench` measures. Who

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What is counted and what is not, way by way: the cells of docs/coverage.md.
 
 Each way is done N times. What must hold of it is asserted; what the kernel's version decides (which

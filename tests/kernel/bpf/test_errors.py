@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Each failure is counted once, under the errno that the caller got."""
 
 import errno

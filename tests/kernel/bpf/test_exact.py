@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Invariant 1: N calls of an operation move its count by N, and its bytes by the bytes."""
 
 from collections.abc import Callable

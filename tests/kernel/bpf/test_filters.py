@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Who counts: processes, their children, names, cgroups, everyone but the tracer."""
 
 import os

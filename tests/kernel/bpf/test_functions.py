@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The function layer, by each mechanism: what passes it, and what it must not count."""
 
 import errno

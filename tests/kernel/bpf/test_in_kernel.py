@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Sockets used inside the kernel: an NVMe/TCP target and host on loopback, from stock modules.
 
 An independent count by bpftrace runs beside ours; the two must be equal, call for call and byte for

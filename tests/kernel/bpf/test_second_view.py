@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The same facts by other means: strace's full log, and programs that know nothing of us."""
 
 import os

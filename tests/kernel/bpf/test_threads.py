@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How a thread is found again (bpf/in_flight.h): by its place, by hash, or as what it is not."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The command line on this kernel: what it traces, how it ends, what it refuses."""
 
 import contextlib

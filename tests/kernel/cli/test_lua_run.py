@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket run SCRIPT.lua --trace`: a real download through the proxy in Lua, counted."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """doctor on this kernel, whole and with pieces taken away."""
 
 import json

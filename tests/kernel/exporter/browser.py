@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Chromium without a screen, as a user's browser; it reaches nothing but this machine."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Three hosts and a Prometheus that finds them by file, each in a network namespace of its own.
 
     unshare --net python -m tests.kernel.exporter.fleet DIRECTORY ROUNDS ROUNDS ROUNDS

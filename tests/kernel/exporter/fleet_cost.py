@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What many hosts cost a Prometheus: memory and disk for each series, measured.
 
     python -m tests.kernel.exporter.fleet_cost [HOSTS [SECONDS]]

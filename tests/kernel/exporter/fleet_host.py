@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One host of a fleet, in the network namespace it was started in: a worker, a tracer, an exporter.
 
     python -m tests.kernel.exporter.fleet_host ADDRESS

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A real Prometheus on the committed configuration, with other targets and a quicker pace."""
 
 import json

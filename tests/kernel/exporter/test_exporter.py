@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A scrape of the real exporter on a real session: its numbers are the workload's."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The live page in a real browser, fed by a real session: its values are those of /metrics.
 
 LUNATIK_SOCKET_SCREENSHOTS=docs/images makes the pictures of the docs anew.

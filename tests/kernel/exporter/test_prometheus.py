@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A real Prometheus on the real exporter: every query of every panel and rule, and its value."""
 
 import os

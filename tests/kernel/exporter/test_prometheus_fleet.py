@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Several hosts in one Prometheus: the boards add them up, and tell them apart."""
 
 import json

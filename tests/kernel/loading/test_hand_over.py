@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Invariant 3: a tracer that dies, however it dies, leaves no probe, no map, no process behind."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every documented operation from Lua: 23 calls, and exactly 23 in the kernel's count."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A thousand clients through the traced proxy: the kernel's counts equal the server's own."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the benchmarks say of their figures: medians, intervals, turns, tables, the picture."""
 
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every proxy that is compared passes all bytes on, and leaves nothing behind."""
 
 import os

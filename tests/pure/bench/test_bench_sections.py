@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What sections make of their figures: which part is compared, and what is met."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The benchmarks' workload makes the calls that it says, and its sockets are open meanwhile."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The committed boards and rules, as the tests look at them: which queries, which metrics."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The boards, rules and alerts against the metrics that the exporter has."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """README and docs say what the code does."""
 
 import json

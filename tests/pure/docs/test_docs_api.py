@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The examples of docs/api.md run, and print what the page says."""
 
 from __future__ import annotations

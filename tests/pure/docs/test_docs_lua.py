@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The examples of docs/lua.md run, and print what the page says; its words are the program's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """docs/servers.md: its example runs, and its table of settings is the configuration's."""
 
 import dataclasses

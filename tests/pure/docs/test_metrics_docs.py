@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """docs/metrics.md and docs/fleet.md against the exporter: the table, and every count."""
 
 import re

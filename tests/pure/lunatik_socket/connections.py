@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Connected sockets of the API on loopback, for the tests."""
 
 from __future__ import annotations

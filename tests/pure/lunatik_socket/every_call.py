@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Makes each documented call once, in every form, between marks that strace shows.
 
 A mark is access(2) on a path that does not exist. `test_system_calls.py` runs this file and reads

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`poll` and `select`, and what servers have besides."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What each call does when it works. Its errors are in test_socket_errors.py."""
 
 from __future__ import annotations

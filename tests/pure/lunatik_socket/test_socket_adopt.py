@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """An accepted descriptor becomes a socket by writing its C struct, or else in Python's own way."""
 
 from __future__ import annotations

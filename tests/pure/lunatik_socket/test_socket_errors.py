@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every error of every call: its type, its errno, its message."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`Socket.peer`: who is at the other end, without asking the kernel."""
 
 from lunatik_socket import new

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One documented call is one system call: seen from outside, by strace."""
 
 from __future__ import annotations

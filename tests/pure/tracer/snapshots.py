@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Snapshots to test with: made by hand, and made by hypothesis."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the rings choose: mirror, packages, modules, arguments, pip's settings."""
 
 import subprocess

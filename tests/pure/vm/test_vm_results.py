@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a ring makes of a report: nothing that went wrong may read as good."""
 
 import json

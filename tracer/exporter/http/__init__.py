@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: MIT
 """The HTTP server: connections, limits, routes. TLS and passwords belong here."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Who is connected, and until when: what keeps one client from harming another.
 
 A socket's own time-out bounds each read and each write, but not their sum: a client that sends one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The exporter's pages: `/metrics`, `/healthz`, and what a person sees at `/`."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A small HTTP server for clients that may be slow, silent, half dead or many.
 
 One thread a connection, a bound on each thing a client can make large or long: connections,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The two charts of the chosen operation. uPlot draws the axes and lines, the heat map's cells are drawn on top.
 
 import { duration, octaves, quantile } from "./numbers.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The last two minutes of each series, second by second.
 
 import { difference, quantile } from "./numbers.js";

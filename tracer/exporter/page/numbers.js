@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What can be computed from two states of the stream, and how numbers are written. No page in here.
 
 const OCTAVE = 8;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The live page: a stream of states, a table, the chosen operation's charts, the tracer's health.
 
 import { HeatMap, Percentiles } from "./charts.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The page's tables: rows are kept and refilled, so that focus and a screen reader's place stay.
 
 import { bytes, duration, rate, whole } from "./numbers.js";

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Running Lua scripts in the tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The buffers of Lua scripts: against a model, and with whatever a script may pass."""
 
 from __future__ import annotations

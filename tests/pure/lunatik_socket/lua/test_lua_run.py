@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`lunatik-socket run SCRIPT.lua` as a process: output, statuses, Ctrl-C; and the examples."""
 
 from __future__ import annotations

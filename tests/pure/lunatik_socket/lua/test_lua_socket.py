@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The socket calls from Lua: values, errors as codes, wrong arguments as messages."""
 
 from __future__ import annotations

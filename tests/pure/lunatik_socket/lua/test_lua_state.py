@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A Lua state: failures, the sandbox, what memory it takes, and nothing of Python's in reach."""
 
 from __future__ import annotations

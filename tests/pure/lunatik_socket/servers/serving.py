@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A server in a thread of the test, and clients of it made with Python's own sockets."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The echo server on loopback, TCP and UDP."""
 
 import logging

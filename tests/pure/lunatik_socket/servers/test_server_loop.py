@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The servers' loop, where its threads meet."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The SOCKSv4 proxy on loopback: requests, refusals, relaying."""
 
 import logging

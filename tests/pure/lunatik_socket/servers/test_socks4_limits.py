@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The SOCKSv4 proxy at its limits: many, slow, silent and stuck clients, descriptors, the end."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """SOCKSv4 requests as bytes: whole, cut anywhere, malformed, and anything at all."""
 
 import socket

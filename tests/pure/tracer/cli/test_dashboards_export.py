@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The dashboards as files somewhere else."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The command line without a kernel to trace: wrong calls, scripts, plain servers."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`ADDR:PORT`."""
 
 import click

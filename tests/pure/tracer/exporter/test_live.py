@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The live page's stream and files, without a browser."""
 
 import http.client

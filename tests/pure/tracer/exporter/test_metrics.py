@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What each metric takes from a snapshot, and which series stand at zero."""
 
 import shutil

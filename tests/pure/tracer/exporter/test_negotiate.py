@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which client gets which format and which encoding."""
 
 import pytest

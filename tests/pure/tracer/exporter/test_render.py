@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Both text formats, read back by prometheus_client's parsers, say what the snapshot says."""
 
 import math

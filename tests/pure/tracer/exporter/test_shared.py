@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One run serves all who wait; nobody is served with a run that began before he came."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The system calls' numbers against the C library's headers, which the compiler asks."""
 
 import platform

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The slots against arithmetic that shares nothing with them; the kernel side's own C included."""
 
 import ctypes

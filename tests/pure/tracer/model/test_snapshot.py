@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What was counted between two snapshots."""
 
 from dataclasses import replace

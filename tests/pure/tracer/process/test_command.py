@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A process held before anything of its own."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A command's output, line by line, whatever pieces it comes in."""
 
 import os

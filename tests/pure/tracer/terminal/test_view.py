@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The rows, the plain lines and the drawn tables, from snapshots made by hand."""
 
 import io

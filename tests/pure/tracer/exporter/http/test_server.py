@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The exporter over real connections: what it answers, and that no client can hold up another."""
 
 import errno
