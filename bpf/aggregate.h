@@ -7,7 +7,7 @@
  *
  * Maps
  *   cells    operation * TRANSPORTS + transport -> struct cell
- *   probes   probe -> struct traffic
+ *   probes   probe -> struct probe_stats
  *   events   enum event -> number
  */
 #pragma once
@@ -24,14 +24,14 @@ struct cell {
  * entered = returned + abandoned + calls in progress. Who reads has to read twice, and take what
  * entered from the second time: CPUs are read one after another.
  */
-struct traffic {
+struct probe_stats {
 	u64 entered;
 	u64 returned;
 	u64 abandoned; /* entered, and known never to be seen returning */
 };
 
 BPF_PERCPU_ARRAY(cells, struct cell, CELLS);
-BPF_PERCPU_ARRAY(probes, struct traffic, PROBES);
+BPF_PERCPU_ARRAY(probes, struct probe_stats, PROBES);
 BPF_PERCPU_ARRAY(events, u64, EVENTS);
 
 /*

@@ -7,7 +7,7 @@
  * frames_by_place      thread % FRAME_PLACES -> struct frames functions_of_thread  FRAME_PLACE |
  * thread % FRAME_PLACES of threads with a place, those without -> struct frames; see in_flight.h
  *           function_cells       (function * PATHS + path) * TRANSPORTS + transport -> struct cell
- *           function_probes      function -> struct traffic
+ *           function_probes      function -> struct probe_stats
  * Overhead  docs/benchmarks.md
  * Caveats   The functions nest (kernel_recvmsg calls sock_recvmsg calls tcp_recvmsg), and so may
  *           one function in itself, in a thread or in a soft interrupt on top of it. Each thread
@@ -74,7 +74,7 @@ BPF_ARRAY(frames_by_place, struct frames, FRAME_PLACES);
 BPF_HASH(functions_of_thread, u32, struct frames, THREADS);
 BPF_ARRAY(no_frames, struct frames, 1); /* too large for the stack */
 BPF_PERCPU_ARRAY(function_cells, struct cell, FUNCTIONS *PATHS *TRANSPORTS);
-BPF_PERCPU_ARRAY(function_probes, struct traffic, FUNCTIONS);
+BPF_PERCPU_ARRAY(function_probes, struct probe_stats, FUNCTIONS);
 
 /* The idle tasks of all CPUs share tid 0, and soft interrupts run on top of them. */
 static __always_inline u32 thread_key(u64 pid_tgid)
@@ -125,10 +125,10 @@ static __always_inline struct frames *frames_of_thread(u32 key)
 
 static __always_inline void count_function_abandoned(u32 function)
 {
-	struct traffic *traffic = function_probes.lookup(&function);
+	struct probe_stats *stats = function_probes.lookup(&function);
 
-	if (traffic)
-		traffic->abandoned++;
+	if (stats)
+		stats->abandoned++;
 	count_event(EVENT_RETURN_NOT_SEEN);
 }
 
@@ -238,7 +238,7 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 {
 	u32 function = frame->function, depth;
 	struct frames *frames = frames_of_thread(thread_key(pid_tgid));
-	struct traffic *traffic;
+	struct probe_stats *stats;
 
 	if (!frames) {
 		if (!OF_FUNCTION(IS_COPY))
@@ -263,9 +263,9 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 	/* Nothing nests so deep: these are calls whose returns were missed, one after another. */
 	if (frames->depth >= FRAMES)
 		abandon_frames(frames);
-	traffic = function_probes.lookup(&function);
-	if (traffic)
-		traffic->entered++;
+	stats = function_probes.lookup(&function);
+	if (stats)
+		stats->entered++;
 	depth = frames->depth;
 	frames->depth = depth + 1;
 	frame->start_ns = bpf_ktime_get_ns();
@@ -277,11 +277,11 @@ static __always_inline void finish_function(struct frame *frame, s64 ret, u64 by
 {
 	u32 function = frame->function;
 	u32 index = (function * PATHS + frame->path) * TRANSPORTS + frame->transport;
-	struct traffic *traffic = function_probes.lookup(&function);
+	struct probe_stats *stats = function_probes.lookup(&function);
 	struct cell *cell = labelled_cell(CELLS + index, frame->port, pid_tgid);
 
-	if (traffic)
-		traffic->returned++;
+	if (stats)
+		stats->returned++;
 	if (!cell)
 		cell = function_cells.lookup(&index);
 	if (cell)

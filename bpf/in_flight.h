@@ -106,11 +106,11 @@ static __always_inline struct call *find_place_of_task(void *task)
 
 static __always_inline void count_abandoned(u32 probe)
 {
-	struct traffic *traffic = probes.lookup(&probe);
+	struct probe_stats *stats = probes.lookup(&probe);
 
-	if (!traffic)
+	if (!stats)
 		return; /* of a call that is marked, not counted */
-	traffic->abandoned++;
+	stats->abandoned++;
 	count_event(EVENT_RETURN_NOT_SEEN);
 }
 

@@ -64,10 +64,10 @@ static __always_inline void start_call(struct call *call, struct system_call *kn
 				       u32 number)
 {
 	u32 probe = known->probe;
-	struct traffic *traffic = probes.lookup(&probe);
+	struct probe_stats *stats = probes.lookup(&probe);
 
-	if (traffic)
-		traffic->entered++;
+	if (stats)
+		stats->entered++;
 	call->probe = probe;
 	call->operation = known->operation;
 	call->transport = socket->transport;
@@ -135,11 +135,11 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 {
 	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
 	u64 bytes = call->bytes == BYTES_RETURNED && ret > 0 ? ret : 0;
-	struct traffic *traffic = probes.lookup(&probe);
+	struct probe_stats *stats = probes.lookup(&probe);
 	struct cell *cell = labelled_cell(index, call->port, call->pid_tgid);
 
-	if (traffic)
-		traffic->returned++;
+	if (stats)
+		stats->returned++;
 	if (!cell)
 		cell = cells.lookup(&index);
 	if (!cell)

@@ -6,7 +6,7 @@ TracerError              one line: what could not be done, why, the mend; exit s
 ├── PermissionRefused    this user may not
 ├── ProgramError         a BPF program did not compile or load; `.log` has the compiler's or
 │                        the verifier's words
-└── CallError            the call itself was wrong (no such process, no such cgroup); status 2
+└── UsageError            the call itself was wrong (no such process, no such cgroup); status 2
 """
 
 import errno
@@ -14,11 +14,11 @@ import errno
 __all__ = [
     "ERRORS_BY_NAME",
     "PROGRAM",
-    "CallError",
     "PermissionRefused",
     "ProgramError",
     "TracerError",
     "UnsupportedError",
+    "UsageError",
     "cause_of",
     "one_line",
 ]
@@ -48,7 +48,7 @@ class ProgramError(TracerError):
         self.log = log
 
 
-class CallError(TracerError):
+class UsageError(TracerError):
     """The arguments name something that is not there."""
 
     exit_status = 2
@@ -56,7 +56,7 @@ class CallError(TracerError):
 
 ERRORS_BY_NAME: dict[str, type[TracerError]] = {
     kind.__name__: kind
-    for kind in (TracerError, UnsupportedError, PermissionRefused, ProgramError, CallError)
+    for kind in (TracerError, UnsupportedError, PermissionRefused, ProgramError, UsageError)
 }
 """How an error comes over from the loader's process."""
 

@@ -18,7 +18,7 @@ from tracer.model.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, sy
 from tracer.model.snapshot import (
     Aggregate,
     MapUse,
-    ProbeUse,
+    ProbeStats,
     ProgramUse,
     Series,
     Snapshot,
@@ -149,11 +149,11 @@ def _label_text(label: str, raw: bytes) -> str:
     return cgroup_path(number) if label == "cgroup" else str(number)
 
 
-def _operation_probes(loaded: Loaded) -> Iterator[ProbeUse]:
+def _operation_probes(loaded: Loaded) -> Iterator[ProbeStats]:
     for name, (entered, returned, abandoned) in zip(
         loaded.probes, _traffic(loaded, "probes"), strict=True
     ):
-        yield ProbeUse(
+        yield ProbeStats(
             name=name,
             operation=_OPERATION_OF_CALL[name],
             mechanism=loaded.operations_by,
@@ -164,12 +164,12 @@ def _operation_probes(loaded: Loaded) -> Iterator[ProbeUse]:
         )
 
 
-def _function_probes(loaded: Loaded) -> Iterator[ProbeUse]:
+def _function_probes(loaded: Loaded) -> Iterator[ProbeStats]:
     for name, (entered, returned, abandoned) in zip(
         loaded.functions, _traffic(loaded, "function_probes"), strict=True
     ):
         function = _FUNCTIONS[name]
-        yield ProbeUse(
+        yield ProbeStats(
             name=name,
             operation=None if function.serves_user_too else function.operation,
             mechanism=loaded.mechanism,
@@ -180,7 +180,7 @@ def _function_probes(loaded: Loaded) -> Iterator[ProbeUse]:
             path="kernel",
         )
     for name in loaded.absent:
-        yield ProbeUse(name, None, loaded.mechanism, False, 0, 0, 0, "kernel")
+        yield ProbeStats(name, None, loaded.mechanism, False, 0, 0, 0, "kernel")
 
 
 def _traffic(loaded: Loaded, name: str) -> Iterator[tuple[int, int, int]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tracer.errors import CallError, PermissionRefused, UnsupportedError
+from tracer.errors import PermissionRefused, UnsupportedError, UsageError
 from tracer.kernel.blocked_threads import blocked_threads
 from tracer.kernel.capabilities import in_initial_pid_namespace, kernel_preempts, require_basics
 from tracer.kernel.cgroups import cgroup_directory
@@ -234,9 +234,9 @@ def _require_processes(pids: tuple[int, ...]) -> None:
     for pid in pids:
         process = _process_of(pid)
         if process is None:
-            raise CallError(f'cannot trace the process "{pid}": no such process; ps -e lists them')
+            raise UsageError(f'cannot trace the process "{pid}": no such process; ps -e lists them')
         if process != pid:
-            raise CallError(
+            raise UsageError(
                 f'cannot trace the process "{pid}": it is a thread of process {process}; '
                 f"use --pid {process}"
             )

@@ -65,10 +65,10 @@ int step_thread_and_socket(struct bpf_raw_tracepoint_args *ctx)
 int step_counter(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 probe = 0;
-	struct traffic *traffic = probes.lookup(&probe);
+	struct probe_stats *stats = probes.lookup(&probe);
 
-	if (traffic)
-		traffic->entered++;
+	if (stats)
+		stats->entered++;
 	return 0;
 }
 

@@ -12,7 +12,7 @@ import click
 
 from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, server_options
-from tracer.errors import CallError, UnsupportedError
+from tracer.errors import UnsupportedError, UsageError
 from tracer.model.config import Filter
 from tracer.process.interpreter import own_python
 
@@ -84,7 +84,7 @@ def _lua(
 def _python(script: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
     if not script.endswith(".py"):
         kinds = "its name must end in .lua or .py"
-        raise CallError(f'cannot run "{script}": unknown kind of script; {kinds}')
+        raise UsageError(f'cannot run "{script}": unknown kind of script; {kinds}')
     _check_python(script)
     return (sys.executable, script, *arguments)
 
@@ -94,13 +94,13 @@ def _check_python(script: str) -> None:
     try:
         compile(Path(script).read_bytes(), script, "exec", dont_inherit=True)
     except OSError as error:
-        raise CallError(
+        raise UsageError(
             f'cannot run "{script}": {error.strerror}; the path of a readable script is needed'
         ) from error
     except SyntaxError as error:
-        raise CallError(f'cannot run "{script}": line {error.lineno}: {error.msg}') from error
+        raise UsageError(f'cannot run "{script}": line {error.lineno}: {error.msg}') from error
     except ValueError as error:
-        raise CallError(f'cannot run "{script}": {error}') from error
+        raise UsageError(f'cannot run "{script}": {error}') from error
 
 
 def _become(command_line: tuple[str, ...]) -> NoReturn:

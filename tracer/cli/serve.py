@@ -10,7 +10,7 @@ import click
 
 from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import Address, TraceOptions, address, server_options, shown
-from tracer.errors import CallError
+from tracer.errors import UsageError
 from tracer.model.config import Filter
 from tracer.process.interpreter import own_command
 
@@ -132,7 +132,7 @@ def _checked(make: Callable[[], Any]) -> Any:
     try:
         return make()
     except ValueError as error:
-        raise CallError(f"cannot serve: {error}") from error
+        raise UsageError(f"cannot serve: {error}") from error
 
 
 def _reachable(listen: Address) -> Address:

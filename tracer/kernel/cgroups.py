@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 
-from tracer.errors import CallError, UnsupportedError
+from tracer.errors import UnsupportedError, UsageError
 
 __all__ = ["cgroup_directory", "cgroup_path"]
 
@@ -25,13 +25,13 @@ def _mount_point() -> Path:
 def cgroup_directory(path: str) -> Path:
     """The directory of a cgroup, given as such or relative to the root of cgroup2.
 
-    Raises CallError if there is none.
+    Raises UsageError if there is none.
     """
     mount_point = _mount_point()
     for candidate in (Path(path), mount_point / path.lstrip("/")):
         if (candidate / "cgroup.procs").exists() and candidate.is_relative_to(mount_point):
             return candidate
-    raise CallError(
+    raise UsageError(
         f'cannot find the cgroup "{path}": no such directory below "{mount_point}"; '
         "systemd-cgls lists what there is"
     )

@@ -37,12 +37,12 @@ def prove(mechanism: str) -> None:
     except PermissionError as error:
         raise PermissionRefused(
             f"cannot use {mechanism}: this kernel refuses {mechanism} "
-            f"({raw_bpf.errno_name(error)}); {_MENDS[mechanism]}"
+            f"({raw_bpf.errno_name(error)}); {_HINTS[mechanism]}"
         ) from error
     except OSError as error:
         raise UnsupportedError(
             f"cannot use {mechanism}: {error.strerror} ({raw_bpf.errno_name(error)}); "
-            f"{_MENDS[mechanism]}"
+            f"{_HINTS[mechanism]}"
         ) from error
 
 
@@ -113,7 +113,7 @@ _PROOFS: dict[str, Callable[[], None]] = {
     "kprobe": _prove_kprobe,
     "fentry": _prove_fentry,
 }
-_MENDS = {
+_HINTS = {
     "tracepoint": "run as root, outside of containers that forbid bpf(2)",
     "kprobe_multi": "tracepoints do the same",
     "kprobe": "the operation layer works without it",

@@ -17,14 +17,14 @@ class Attachment:
     """A program at one place in the kernel, or at several.
 
     `kind` is raw_tracepoint, kprobe, kretprobe, fentry, fexit, kprobe_multi or kretprobe_multi;
-    `place` a tracepoint's name or a function's, whose number among the kernel's types is `type_id`;
+    `target` is the name of a tracepoint or of a function, and `type_id` the function's BTF id;
     for the last two kinds all functions' names, with commas. `constants` are those that the program
     is to have (tracer/loading/instructions.py). `copy` is `COPY` or nothing.
     """
 
     kind: str
     program: str
-    place: str
+    target: str
     copy: str = ""
     type_id: int = 0
     constants: tuple[tuple[str, int], ...] = ()

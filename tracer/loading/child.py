@@ -76,16 +76,16 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     attacher = Attacher(bcc, bpf, request["owner"])
     failures: dict[str, str] = {}
     for item in program.attachments:
-        if item.place in failures:
+        if item.target in failures:
             continue  # an entry of which the return cannot be seen is not to be seen either
         if (failure := attacher.attach(item)) is None:
             continue
         if item.program not in FUNCTION_PROGRAMS:
             raise ProgramError(
-                f"cannot attach to {item.place}: {failure}; see lunatik-socket doctor"
+                f"cannot attach to {item.target}: {failure}; see lunatik-socket doctor"
             )
-        failures[item.place] = failure
-        attacher.detach(item.place)  # nor a return without its entry
+        failures[item.target] = failure
+        attacher.detach(item.target)  # nor a return without its entry
     descriptors = [
         *(bpf[name].map_fd for name in program.maps),
         *attacher.programs.values(),
@@ -147,7 +147,7 @@ class Attacher:
     def attach(self, item: Attachment) -> str | None:
         """None, or why it could not be done."""
         try:
-            self._held.append((item.place, getattr(self, f"_{item.kind}")(item)))
+            self._held.append((item.target, getattr(self, f"_{item.kind}")(item)))
         except Exception as error:  # bcc raises nothing finer
             refused = isinstance(error, OSError) and error.errno == errno.EPERM
             if refused and item.program not in FUNCTION_PROGRAMS:
@@ -167,27 +167,27 @@ class Attacher:
     def _raw_tracepoint(self, item: Attachment) -> int:
         program = self._program(item, raw_bpf.Kind.RAW_TRACEPOINT)
         lib = self._bcc.lib
-        return _checked(lib.bpf_attach_raw_tracepoint(program, item.place.encode()), item)
+        return _checked(lib.bpf_attach_raw_tracepoint(program, item.target.encode()), item)
 
     def _kprobe_multi(self, item: Attachment, *, at_return: bool = False) -> int:
         program = self._program(item, raw_bpf.Kind.KPROBE, raw_bpf.Kind.KPROBE_MULTI)
-        places = item.place.split(",")
-        return raw_bpf.attach_to_functions(program, places, at_return=at_return)
+        targets = item.target.split(",")
+        return raw_bpf.attach_to_functions(program, targets, at_return=at_return)
 
     def _kretprobe_multi(self, item: Attachment) -> int:
         return self._kprobe_multi(item, at_return=True)
 
     def _kprobe(self, item: Attachment) -> int:
-        return self._attach_kprobe(item, 0, f"p_{item.place}", 0)
+        return self._attach_kprobe(item, 0, f"p_{item.target}", 0)
 
     def _kretprobe(self, item: Attachment) -> int:
         """With room for many blocked calls, under a name that tells whose it is."""
-        name = event_name(self._owner, item.place)
+        name = event_name(self._owner, item.target)
         return self._attach_kprobe(item, 1, name, _CALLS_IN_PROGRESS)
 
     def _attach_kprobe(self, item: Attachment, at_return: int, name: str, most: int) -> int:
         program = self._program(item, raw_bpf.Kind.KPROBE)
-        names = (name.encode(), item.place.encode())
+        names = (name.encode(), item.target.encode())
         return _checked(self._bcc.lib.bpf_attach_kprobe(program, at_return, *names, 0, most), item)
 
     def _fentry(self, item: Attachment) -> int:
@@ -203,7 +203,7 @@ class Attacher:
         name = item.program + item.copy
         text = text_of(self._bcc, self._bpf.module, item.program)
         if item.constants:
-            name = f"{item.kind}_{item.place}{item.copy}"
+            name = f"{item.kind}_{item.target}{item.copy}"
             text = put_constants(text, dict(item.constants))
         self.programs[name] = raw_bpf.load_program(
             kind,
@@ -217,5 +217,5 @@ class Attacher:
 
 def _checked(descriptor: int, item: Attachment) -> int:
     if descriptor < 0:
-        raise OSError(f"cannot attach a {item.kind} to {item.place}")
+        raise OSError(f"cannot attach a {item.kind} to {item.target}")
     return descriptor

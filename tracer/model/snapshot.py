@@ -14,7 +14,7 @@ from tracer.model.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seco
 __all__ = [
     "Aggregate",
     "MapUse",
-    "ProbeUse",
+    "ProbeStats",
     "ProgramUse",
     "Series",
     "Snapshot",
@@ -58,7 +58,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeUse:
+class ProbeStats:
     """One probe: entries = returns + abandoned + calls in progress.
 
     `operation` and `path` are what its calls count as; a function that is no operation has None.
@@ -108,7 +108,7 @@ class Snapshot:
     monotonic_ns: int
     operations: tuple[Series, ...]
     functions: tuple[Series, ...]
-    probes: tuple[ProbeUse, ...]
+    probes: tuple[ProbeStats, ...]
     lost: Mapping[str, int]
     maps: tuple[MapUse, ...]
     programs: tuple[ProgramUse, ...]

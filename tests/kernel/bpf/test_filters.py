@@ -15,7 +15,7 @@ import pytest
 import lunatik_socket
 from tests.kernel.bpf.test_exact import N, tcp_pair
 from tests.kernel.children import Child, wait_until
-from tracer.errors import CallError
+from tracer.errors import UsageError
 from tracer.model.config import Config, Filter
 from tracer.session import Session
 
@@ -75,7 +75,7 @@ def test_process_that_ends_is_forgotten() -> None:
 def test_no_such_process() -> None:
     gone = Child(lambda: None)
     gone.wait()
-    with pytest.raises(CallError) as caught, Session(Config(filter=Filter(pids=(gone.pid,)))):
+    with pytest.raises(UsageError) as caught, Session(Config(filter=Filter(pids=(gone.pid,)))):
         pass
     assert str(caught.value) == (
         f'cannot trace the process "{gone.pid}": no such process; ps -e lists them'
@@ -89,7 +89,7 @@ def test_a_thread_is_no_process() -> None:
     thread.start()
     try:
         with (
-            pytest.raises(CallError, match=f"it is a thread of process {os.getpid()}"),
+            pytest.raises(UsageError, match=f"it is a thread of process {os.getpid()}"),
             Session(Config(filter=Filter(pids=(thread.native_id or 0,)))),
         ):
             pass
@@ -161,7 +161,7 @@ def test_cgroup_and_below(cgroup: Path) -> None:
 
 def test_no_such_cgroup() -> None:
     with (
-        pytest.raises(CallError, match=r'^cannot find the cgroup "nowhere": no such directory'),
+        pytest.raises(UsageError, match=r'^cannot find the cgroup "nowhere": no such directory'),
         Session(Config(filter=Filter(cgroup="nowhere"))),
     ):
         pass

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tracer.model.errnos import ERRNO_NAMES
 from tracer.model.histogram import SLOTS
 from tracer.model.operations import OPERATIONS, TRANSPORTS
-from tracer.model.snapshot import Aggregate, MapUse, ProbeUse, ProgramUse, Series, Snapshot
+from tracer.model.snapshot import Aggregate, MapUse, ProbeStats, ProgramUse, Series, Snapshot
 
 NAMES = [operation.name for operation in OPERATIONS]
 FUNCTIONS = ["kernel_recvmsg", "sock_recvmsg", "tcp_sendmsg", "sock_release"]
@@ -49,8 +49,8 @@ def snapshot(
         operations=operations,
         functions=functions,
         probes=(
-            ProbeUse("recvfrom", "recv", "tracepoint", True, 23 + in_progress, 22, 1),
-            ProbeUse("sendto", "send", "tracepoint", False, 0, 0, 0),
+            ProbeStats("recvfrom", "recv", "tracepoint", True, 23 + in_progress, 22, 1),
+            ProbeStats("sendto", "send", "tracepoint", False, 0, 0, 0),
         ),
         lost={"start_map_full": 0, "return_without_entry": 3},
         maps=(MapUse("threads", 7, 16384),),
@@ -111,7 +111,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         operations=tuple(draw(st.lists(_series(NAMES, labels), max_size=6))),
         functions=tuple(draw(st.lists(_series(FUNCTIONS, labels), max_size=4))),
         probes=tuple(
-            ProbeUse(
+            ProbeStats(
                 name,
                 draw(st.sampled_from(NAMES)),
                 draw(st.sampled_from(["tracepoint", "fentry"])),
