@@ -11,8 +11,9 @@ from tracer.cli.demo import subject
 from tracer.cli.lifecycle import trace
 from tracer.cli.options import TraceOptions
 from tracer.model.snapshot import Snapshot
+from tracer.terminal.rows import Header
 from tracer.terminal.tables import live_table
-from tracer.terminal.view import Header, Interval, NoView
+from tracer.terminal.view import Interval, NoView
 
 __all__ = ["PictureView"]
 

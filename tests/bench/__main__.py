@@ -3,7 +3,7 @@
 
     python -m tests.bench [--quick] [SECTION…]
 
-As root, on a machine that does nothing else.
+Run it as root, on a machine where nothing else runs.
 """
 
 import argparse
@@ -44,16 +44,18 @@ _SECTIONS: dict[str, Callable[[int], Section]] = {
 
 
 def main() -> None:
-    """Choose, measure, write."""
+    """Read the command line, measure, and write or print the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(_SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="few rounds, printed and not written")
+    parser.add_argument("--quick", action="store_true", help="few rounds, only printed")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(_SECTIONS):
-        parser.error(f"no section {', '.join(sorted(unknown))}: there are {', '.join(_SECTIONS)}")
+        parser.error(
+            f"unknown section {', '.join(sorted(unknown))}: expected {', '.join(_SECTIONS)}"
+        )
     if os.geteuid() != 0:
-        raise SystemExit("cannot measure tracing: not root; run it as root")
-    # A shell's background job ignores it, and so would the peers, which are ended by it.
+        raise SystemExit("cannot measure: tracing needs root; run it as root")
+    # A shell's background job ignores SIGINT, and so would the tracers that are stopped by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     machine, rounds = Machine(), _QUICK_ROUNDS if options.quick else _ROUNDS
     measured = [_measured(name, rounds) for name in options.sections or _SECTIONS]
@@ -67,7 +69,7 @@ def main() -> None:
 
 
 def _measured(name: str, rounds: int) -> Section:
-    """A section; if it fails, one that says so: the others' minutes are not thrown away."""
+    """Measure a section; if it fails, report that in its place and keep the other sections."""
     print(f"measuring {name} …", file=sys.stderr, flush=True)
     try:
         return _SECTIONS[name](rounds)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The socket API against Python's own socket, and in Lua against LuaSocket."""
+"""The speed of the socket API: Python's against the standard library's, Lua's against LuaSocket."""
 
 import shutil
 import socket
@@ -18,7 +18,10 @@ from tests.bench.statistic import Figure, in_turns, paired_ratio
 __all__ = ["measure"]
 
 Way = Callable[[str, int], float]
-"""`way("64", 1000)` is the seconds for 1,000 rounds of 64 bytes; or "connections" for the bytes."""
+"""`way("64", 1000)` takes 1,000 rounds of 64 bytes and returns the seconds.
+
+`"connections"` in place of the size opens and closes connections instead.
+"""
 
 _HERE = Path(__file__).parent
 _ROUNDS = {"1": 4500, "4096": 4500, "65536": 900, "connections": 270}
@@ -27,28 +30,28 @@ _BUFFER_BYTES = 1 << 20
 _NAMES = {"1": "1 byte", "4096": "4 KiB", "65536": "64 KiB", "connections": "connections"}
 
 _TEXT = """
-A message there and one back on TCP, both ends in one thread, so that the calls are all that is
-timed; a *call* is a send or a receive with what it takes to have the whole message. A *connection*
-is new, connect, accept and two closes. Buffers are reused everywhere but in LuaSocket, which has
-strings. A round counts by its median slice of nine.
+One round sends a message and gets one back over TCP, with both ends in one thread, so that only the
+calls are timed. A *call* is a send, or a receive repeated until the whole message is there. A
+*connection* is new, connect, accept and two closes. Buffers are reused everywhere except in
+LuaSocket, which uses strings. The result of a round is the median of its nine slices.
 
 Thousands of calls (or connections) per second:
 
 {rates}
 
-Against the standard library's, and LuaSocket's, round by round:
+Ratios to the standard library and to LuaSocket, compared round by round:
 
 {ratios}
 """
 
 
 def measure(rounds: int) -> Section:
-    """All ways in turns."""
+    """Measure all ways in alternation."""
     with ExitStack() as running:
         ways: dict[str, Way] = {
             "Python's socket": _python(_standard_pair, _standard_connections),
-            "ours, Python": _python(_our_pair, _our_connections),
-            "ours, Lua": _our_lua(),
+            "this API, Python": _python(_our_pair, _our_connections),
+            "this API, Lua": _our_lua(),
         }
         if shutil.which("lua5.4"):
             ways["LuaSocket"] = running.enter_context(_luasocket())
@@ -69,14 +72,14 @@ def _every_work(way: Way) -> Callable[[], dict[str, float]]:
 
 
 def _rate(way: Way, work: str) -> float:
-    """Thousands per second in the median slice."""
+    """Thousands of calls or connections per second, in the median slice."""
     rounds = _ROUNDS[work] // _SLICES
     seconds = sorted(way(work, rounds) for _ in range(_SLICES))[_SLICES // 2]
     return rounds * (1 if work == "connections" else 4) / seconds / 1000
 
 
 def _section(rates: dict[tuple[str, str], Figure], ways: list[str]) -> Section:
-    pairs = [("ours, Python", "Python's socket"), ("ours, Lua", "LuaSocket")]
+    pairs = [("this API, Python", "Python's socket"), ("this API, Lua", "LuaSocket")]
     ratios = {
         (f"{ours} / {other}", work): paired_ratio(rates[ours, work], rates[other, work])
         for ours, other in pairs
@@ -94,13 +97,14 @@ def _section(rates: dict[tuple[str, str], Figure], ways: list[str]) -> Section:
 
 
 _WHY = """\
-- *The API*: between `send` or `recv` and the C method there is one Python function, which gives the
-  error its message and takes flags by name; calling it is some 40 ns of a call of 1.2 µs. Tried
-  and kept: as few arguments to C as can be. Nothing is left in its way but the call itself."""
+- *The API*: between `send` or `recv` and the C method there is one Python function, which adds
+  context to errors and accepts flags by name. Calling it takes about 40 ns of a call of 1.2 µs.
+  Tried and kept: passing as few arguments to C as possible. Only the function call itself is left
+  to save."""
 
 
 def _targets(ratios: dict[tuple[str, str], Figure]) -> Iterator[Target]:
-    wanted = {"ours, Python / Python's socket": 0.97, "ours, Lua / LuaSocket": 0.8}
+    wanted = {"this API, Python / Python's socket": 0.97, "this API, Lua / LuaSocket": 0.8}
     for (pair, work), ratio in ratios.items():
         least = wanted[pair]
         met = ratio.median >= least

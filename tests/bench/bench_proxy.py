@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""How fast the SOCKSv4 proxy is: against no proxy, threads in its place, and microsocks (in C).
+"""The speed of the SOCKSv4 proxy, compared with no proxy, a proxy with threads, and microsocks.
 
     python tests/bench/bench_proxy.py [--rounds N] [--json]
 
 Everything runs on this machine's loopback, so proxy, clients and target share its cores. microsocks
-is Debian's package of that name; without it the row is left out. It speaks SOCKSv5 alone, which
-takes one message each way more.
+(in C) is the Debian package of that name; without it, its row is left out. It speaks only SOCKSv5,
+which needs one more message in each direction.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # to be started by its path
+sys.path.insert(0, str(Path(__file__).parents[2]))  # so that it can be started by its path
 
 from tests.bench.proxies import direct, microsocks, python_proxy
 from tests.load import Target, download, echo_clients
@@ -33,7 +33,7 @@ _REQUESTS = 100_000
 
 @dataclass(frozen=True)
 class Result:
-    """Medians of all rounds for one way through."""
+    """Medians of all rounds for one way."""
 
     way: str
     download_gigabytes_per_second: float
@@ -84,15 +84,15 @@ def main() -> None:
     ways = {
         "no proxy": direct(),
         "this proxy: one loop": python_proxy("proxy_loop.py"),
-        "two threads a client": python_proxy("proxy_threads.py"),
+        "two threads per client": python_proxy("proxy_threads.py"),
     }
     if shutil.which("microsocks"):
-        ways["microsocks (C, a thread a client)"] = microsocks()
+        ways["microsocks (C, a thread per client)"] = microsocks()
     rounds: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
     with ExitStack() as running:
         target = running.enter_context(Target())
         proxies = {way: running.enter_context(started) for way, started in ways.items()}
-        # In turns, so that what else the machine does meanwhile falls on all alike.
+        # In alternation, so that other load on the machine affects all alike.
         for _ in range(options.rounds):
             for way, proxy in proxies.items():
                 rounds[way].append(_measure(target, proxy.options))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tracing one process costs the others, whose calls it lets pass."""
+"""What tracing one process costs the other processes, whose calls are not counted."""
 
 from collections.abc import Callable
 
@@ -19,9 +19,10 @@ _WORKS = {
 _TRACED = Work("one", "tcp", 1, 20)
 
 _TEXT = """
-Two processes: one is traced, and idle while the other makes its calls, which nobody asked about.
-Whatever is at a tracepoint of a system call, every system call of the machine takes the kernel's
-longer way past all of them; a program at a raw one is run as well, to say that this is none of its.
+Two processes: one is traced and idle, while the other, which is not traced, makes calls. As soon as
+a program is attached to any system call tracepoint, every system call of the machine takes the
+kernel's slower path past all of them. A program at a raw tracepoint also runs each time, to find
+out that the process is not traced.
 
 Nanoseconds per call of the process that is not traced:
 
@@ -30,14 +31,16 @@ Nanoseconds per call of the process that is not traced:
 
 
 def measure(rounds: int) -> Section:
-    """Each way traces the same process in turn."""
+    """Let each tracer trace the same process, in alternation."""
     with Calls() as traced, Calls() as bystander:
         results = in_turns({name: _way(name, traced, bystander) for name in _WAYS}, rounds)
     rows = []
     for way, rounds_of_way in results.items():
         figures = (Figure(tuple(one[work] for one in rounds_of_way)) for work in _WORKS)
         rows.append([way, *(figure.text() for figure in figures)])
-    return Section("What the others pay", _TEXT.format(times=table(["", *_WORKS], rows)))
+    return Section(
+        "The cost for processes that are not traced", _TEXT.format(times=table(["", *_WORKS], rows))
+    )
 
 
 def _way(name: str, traced: Calls, bystander: Calls) -> Callable[[], dict[str, float]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The process of `calls.c`: known socket calls to order."""
+"""The process of `calls.c`, which makes a known number of socket calls on order."""
 
 import os
 import subprocess
@@ -11,14 +11,14 @@ from typing import Self
 
 __all__ = ["Calls", "Work", "program"]
 
-_ROUNDS_OF_A_SLICE = 25  # as calls.c has it; a difference shows in its answer
+_ROUNDS_OF_A_SLICE = 25  # the same as in calls.c; if they differ, its answer shows it
 _SOURCE = Path(__file__).with_name("calls.c")
 _BUILD = _SOURCE.parents[2] / "build"
 
 
 @dataclass(frozen=True)
 class Work:
-    """An order, as calls.c takes it."""
+    """An order to calls.c."""
 
     how: str
     transport: str
@@ -28,12 +28,12 @@ class Work:
 
     @property
     def calls(self) -> int:
-        """System calls that are timed, on both ends."""
+        """The number of system calls that are timed, on both ends together."""
         return 4 * (1 if self.how == "many" else _ROUNDS_OF_A_SLICE) * self.slices
 
 
 def program() -> Path:
-    """The compiled calls.c; compiled anew if the source is younger."""
+    """The compiled calls.c; compiled again if the source is newer."""
     compiled = _BUILD / "calls"
     if not compiled.exists() or compiled.stat().st_mtime < _SOURCE.stat().st_mtime:
         _BUILD.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def program() -> Path:
 
 
 class Calls:
-    """The process while its context lasts; it makes no call but those it is told to."""
+    """The process, which runs while the context lasts and makes only the calls it is told to."""
 
     pid: int
 
@@ -66,7 +66,7 @@ class Calls:
     def ns_per_call(
         self, work: Work, meanwhile: AbstractContextManager[object] | None = None
     ) -> float:
-        """Do this work; `meanwhile` lasts while its calls are made, its sockets being open."""
+        """Do this work; `meanwhile` is entered around the calls, while the sockets are open."""
         order = f"{work.how} {work.transport} {work.bytes} {work.slices} {work.pairs}"
         if (answer := self._asked(order)) != "ready":
             raise RuntimeError(f"calls.c is not ready: {answer}")
@@ -74,7 +74,7 @@ class Calls:
             calls, nanoseconds = map(int, self._asked("go").split())
         self._say("close")
         if calls != work.calls:
-            raise RuntimeError(f"{calls} calls were made, and not {work.calls}")
+            raise RuntimeError(f"calls.c made {calls} calls instead of {work.calls}")
         return nanoseconds / calls
 
     def _asked(self, line: str) -> str:

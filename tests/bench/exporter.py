@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The tracer with its exporter, as a process of its own: scraped, and its memory looked at."""
+"""The tracer with its exporter in a process of its own, to scrape it and read its memory."""
 
 import re
 import signal
@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["SCRAPES", "TRACE", "Exporter", "exporter"]
 
 SCRAPES = 23
-"""So many, before its memory is that of an exporter which has been at work."""
+"""The number of scrapes before its memory is measured: an exporter in use has grown a little."""
 
 TRACE = [str(Path(sys.executable).with_name("lunatik-socket")), "trace"]
 _TIMEOUT_SECONDS = 60
@@ -22,13 +22,13 @@ _TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Exporter:
-    """The process, and where its metrics are."""
+    """The process and the URL of its metrics."""
 
     pid: int
     url: str
 
     def scrape(self, times: int = SCRAPES) -> str:
-        """Get the page so many times; returns the last one."""
+        """Get the page this many times; returns the last one."""
         page = b""
         for _ in range(times):
             with urllib.request.urlopen(self.url, timeout=_TIMEOUT_SECONDS) as answer:
@@ -44,7 +44,7 @@ class Exporter:
 
 @contextmanager
 def exporter(*options: str) -> Iterator[Exporter]:
-    """Started with these options of `lunatik-socket trace`; ready when it says so."""
+    """Start `lunatik-socket trace` with these options, and yield it once it serves metrics."""
     with subprocess.Popen(
         [*TRACE, "--metrics", "127.0.0.1:0", "--interval", "3600", *options],
         stdout=subprocess.PIPE,
@@ -62,4 +62,4 @@ def _address(process: "subprocess.Popen[str]") -> str:
     for line in process.stdout:
         if found := re.search(r"http://\S+/metrics", line):
             return found[0]
-    raise RuntimeError("the tracer ended without saying where its metrics are")
+    raise RuntimeError("the tracer ended without printing the address of its metrics")

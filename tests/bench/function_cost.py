@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tracing functions in the kernel costs, on a kernel that can, in a virtual machine."""
+"""The cost of tracing kernel functions, measured in a VM whose kernel supports it."""
 
 import json
 import shlex
@@ -31,23 +31,23 @@ _TIMEOUT_SECONDS = 900
 _OURS = (KPROBE, FENTRY)
 
 _TEXT = """
-Debian's {release} in a virtual machine that is emulated, without the processor's help: a
-nanosecond there is none here, only ratios mean something, and what a real processor guesses, keeps
-in its caches or waits for makes no difference. The workload is as above, TCP, 1 byte, one thread;
-send passes `tcp_sendmsg`, recv `sock_recvmsg` and, inside it, `tcp_recvmsg`: 1.5 calls of functions
-to a system call, 3 runs of a program. Each tracer is started once; in each round the programs that
-it had loaded are attached, at these three functions, and detached again. This tracer's for
-other functions, which the workload does not pass, are left out. A time is the least of six,
-set against that of untraced calls just before and after.
+This was measured on Debian's {release} in a virtual machine with software emulation. Nanoseconds
+mean nothing there, only ratios do, and the effects of branch prediction, caches and memory latency
+do not show. The workload is the one above: TCP, 1 byte, one thread. send passes `tcp_sendmsg`; recv
+passes `sock_recvmsg` and, inside it, `tcp_recvmsg`. This gives 1.5 function calls and 3 program
+runs per system call. Each tracer is started once; in each round, the programs that it loaded are
+attached to these three functions and detached again. This tracer's programs for other functions,
+which the workload does not pass, are left out. A time is the minimum of six measurements, compared
+with untraced calls just before and after.
 
-*Added* is what a system call takes more, as a share of what it takes untraced; for this tracer by
-kprobe and fentry the function layer's part alone: what is more than with the operation layer.
-`funclatency` as it is knows one call in progress to a thread, so that of two nested ones only the
-inner counts, and all functions share a histogram. With `-F -l 4` it nearly answers this tracer's
-question: a histogram for each function, nested calls included. bpftrace is asked the same. This
-tracer also tells transport, path, bytes and each errno. The kernel's account is of the programs at
-functions, its own cost included, and without the way there, which is where kprobe and fentry
-differ; without the programs, that way is what the empty ones add.
+*Added* is the extra time per system call, as a share of the untraced time. For this tracer by
+kprobe and fentry it is the function layer's part alone: the time beyond that of the operation
+layer. Plain `funclatency` keeps one call in flight per thread, so that of two nested calls only the
+inner one counts, and all functions share a histogram. With `-F -l 4` it collects nearly what this
+tracer does: a histogram for each function, nested calls included. The bpftrace script collects the
+same. This tracer also records transport, path, bytes and each errno. The kernel's account covers
+the programs at functions. It includes its own cost but not the cost of entering a program, which is
+where kprobe and fentry differ; the time added by the empty programs shows that cost.
 
 {ways}
 
@@ -58,18 +58,18 @@ _HEADS = ["", "added", "`run_time_ns` per run", "runs per system call"]
 
 
 def measure(rounds: int) -> Section:
-    """Boot, measure, compare."""
+    """Boot the VM, measure, compare."""
     kernel = kernels.fetch(_KERNEL)
     return section(_in_guest(kernel, rounds), kernel.release)
 
 
 def section(blocks: Blocks, release: str) -> Section:
-    """What came of it."""
+    """The section of the report for these measurements."""
     added = _added(blocks)
     targets = [
         _target("function layer by fentry / bcc's `funclatency`", added[FENTRY], added[BCC]),
         _target(
-            "the same / `funclatency -F -l 4`, which counts nested calls too",
+            "the same / `funclatency -F -l 4`, which also counts nested calls",
             added[FENTRY],
             added[BCC_NESTED],
         ),
@@ -88,7 +88,7 @@ def section(blocks: Blocks, release: str) -> Section:
 
 
 def _in_guest(kernel: kernels.Kernel, rounds: int) -> Blocks:
-    calls.program()  # compiled here, where that takes no time
+    calls.program()  # compiled on the host: slow in the guest
     lines: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         inside = [sys.executable, "-m", "tests.bench.function_rounds"]
@@ -101,13 +101,13 @@ def _in_guest(kernel: kernels.Kernel, rounds: int) -> Blocks:
             on_line=lines.append,
         )
         if status != 0:
-            raise RuntimeError("\n".join(["it failed in the guest:", *lines]))
+            raise RuntimeError("\n".join(["the benchmark failed in the guest:", *lines]))
         written = json.loads((Path(folder) / "functions.json").read_text())
     return {way: [Block(**one) for one in blocks] for way, blocks in written.items()}
 
 
 def _added(blocks: Blocks) -> dict[str, Figure]:
-    """As shares of an untraced call, round by round; ours less the operation layer's."""
+    """Shares of an untraced call by round; the function layer's without the operation layer's."""
     added = {
         way: Figure(tuple(one.traced_ns / one.untraced_ns - 1 for one in blocks[way]))
         for way in blocks
@@ -124,11 +124,11 @@ def _row(way: str, blocks: list[Block], added: Figure) -> list[str]:
 
 
 _WHY = """\
-- *Functions, by fentry*: funclatency keeps one start for each thread, in a hash, and adds to one
-  histogram; this tracer keeps a stack of frames, follows each socket to its transport, by helpers
-  on this kernel (before 6.2), and counts calls, bytes and errors besides. Where instructions are
-  emulated one by one, all of this shows. Tried and kept: frames by place, not by hash; fields of
-  arguments by plain loads."""
+- *Functions, by fentry*: funclatency keeps one start time per thread in a hash, and adds to one
+  histogram. This tracer keeps a stack of frames, follows each socket to its transport, with helper
+  calls on this kernel (before 6.2), and also counts calls, bytes and errors. Emulation executes
+  instructions one by one, so all of this shows. Tried and kept: frames in array slots instead of a
+  hash; plain loads for the fields of arguments."""
 
 
 def _target(what: str, ours: Figure, theirs: Figure) -> Target:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Inside the virtual machine: what it costs to trace three functions of the kernel, way by way.
+"""Runs inside the virtual machine: measures the cost of tracing three kernel functions.
 
     python -m tests.bench.function_rounds ROUNDS RESULTS.json
 
-Started by function_cost.py. Under emulation a tracer takes ten seconds to start, and the host does
-other things meanwhile. So each is started once, what it has loaded is kept when it ends, and the
-same programs, with its maps, are then attached and detached here, which takes a moment: the ways
-alternate within seconds, and what a call takes is measured just before, meanwhile and just after.
+function_cost.py starts it. Under emulation a tracer takes ten seconds to start, and the load of the
+host changes meanwhile. So each tracer is started once, and the programs that it loaded are kept
+with their maps when it ends. Then these programs are attached and detached here, which is quick:
+the tracers alternate within seconds, and a call is timed just before, during and just after.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ _SYSTEM_CALLS = ("sys_enter", "sys_exit")
 _PATTERN = f"^({'|'.join(_FUNCTIONS)})$"
 _KPROBES = Path("/sys/bus/event_source/devices/kprobe/type")
 _TIMEOUT_SECONDS = 90
-_NAME_BYTES = 15  # of a program, as the kernel keeps it
+_NAME_BYTES = 15  # the kernel keeps this much of a program's name
 
 _MEASUREMENTS = 6
 _WORK = Work("one", "tcp", 1, 10)
@@ -72,7 +72,7 @@ _WORK = Work("one", "tcp", 1, 10)
 
 @dataclass(frozen=True)
 class Block:
-    """One way, once: ns of a system call without and with it, and its programs' account."""
+    """One round of one tracer: ns per system call without and with it, and the kernel's account."""
 
     untraced_ns: float
     traced_ns: float
@@ -82,19 +82,19 @@ class Block:
 
 @dataclass(frozen=True)
 class _Probe:
-    """A program, by its descriptor, and where it is to run. A trampoline's knows that itself."""
+    """A program's descriptor and its target. A trampoline program has its target built in."""
 
     kind: str  # kprobe, kretprobe, raw_tracepoint, tracing
-    place: str
+    target: str
     program: int
 
     @property
     def is_at_function(self) -> bool:
-        return self.place not in _SYSTEM_CALLS
+        return self.target not in _SYSTEM_CALLS
 
 
 def main() -> None:
-    """Load everything, measure all ways in turns, and write the blocks by way."""
+    """Load everything, measure all tracers in alternation, and write the blocks by tracer."""
     rounds, results = int(sys.argv[1]), Path(sys.argv[2])
     with Calls() as calls:
         ways = {name: partial(_block, calls, load(calls)) for name, load in WAYS.items()}
@@ -114,18 +114,18 @@ def _block(calls: Calls, probes: list[_Probe]) -> Block:
 
 
 def _least_ns(calls: Calls) -> float:
-    """Of some measurements the least: what the host does beside only adds."""
+    """The minimum of some measurements: other load on the host can only add time."""
     return min(calls.ns_per_call(_WORK) for _ in range(_MEASUREMENTS))
 
 
 def _programs_at_functions(probes: list[_Probe]) -> list[int]:
-    """A descriptor of each: some are at several places."""
+    """One descriptor of each program: some are attached to several functions."""
     found = {program_info(one.program).id: one.program for one in probes if one.is_at_function}
     return list(found.values())
 
 
 def _account(calls: Calls, programs: list[int]) -> tuple[float, float]:
-    """Of these programs the ns a run, and the runs a system call."""
+    """ns per run of these programs, and runs per system call."""
     seen = []
 
     @contextlib.contextmanager
@@ -145,10 +145,10 @@ def _attach(probe: _Probe, attached: contextlib.ExitStack) -> None:
     if probe.kind == "tracing":
         attached.enter_context(raw_bpf.attach(probe.program))
     elif probe.kind == "raw_tracepoint":
-        attached.enter_context(raw_bpf.attach(probe.program, probe.place))
+        attached.enter_context(raw_bpf.attach(probe.program, probe.target))
     else:
         event = raw_bpf.open_event(
-            int(_KPROBES.read_text()), int(probe.kind == "kretprobe"), probe.place
+            int(_KPROBES.read_text()), int(probe.kind == "kretprobe"), probe.target
         )
         raw_bpf.attach_to_event(attached.enter_context(event), probe.program)
 
@@ -193,7 +193,7 @@ def _funclatency(calls: Calls, *options: str) -> list[_Probe]:
 def _bpftrace(calls: Calls) -> list[_Probe]:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "functions.bt"
-        script.write_text("".join(_question(name) for name in _FUNCTIONS))
+        script.write_text("".join(_script(name) for name in _FUNCTIONS))
         command = ["bpftrace", str(script), str(calls.pid)]
         with running(command, _all_attached, timeout=_TIMEOUT_SECONDS) as (holder, output):
             calls.ns_per_call(_WORK)
@@ -203,8 +203,8 @@ def _bpftrace(calls: Calls) -> list[_Probe]:
     return probes
 
 
-def _question(name: str) -> str:
-    """A map of starts for each function, since they nest."""
+def _script(name: str) -> str:
+    """Each function has its own map of start times, because the functions nest."""
     return (
         f"kprobe:{name} /pid == $1/ {{ @{name}[tid] = nsecs; }}\n"
         f"kretprobe:{name} /@{name}[tid]/ "
@@ -218,7 +218,7 @@ def _all_attached(pid: int) -> bool:
 
 @contextlib.contextmanager
 def _headers_for_bcc() -> Iterator[None]:
-    """The project's few headers are enough for funclatency, but for one that it need only find."""
+    """The project's headers are enough for funclatency, except one that may be empty."""
     with tempfile.TemporaryDirectory() as folder:
         headers = shutil.copytree(bpf_directory() / "kernel_headers", Path(folder) / "headers")
         (headers / "include/uapi/linux/ptrace.h").touch()
@@ -227,15 +227,15 @@ def _headers_for_bcc() -> Iterator[None]:
 
 
 def _kept(holder: int, with_functions: bool = True) -> list[_Probe]:
-    """What a process has attached that the workload passes; it stays loaded without it."""
-    places = (*_SYSTEM_CALLS, *_FUNCTIONS)
+    """The programs of a process that the workload passes; they stay loaded when it ends."""
+    targets = (*_SYSTEM_CALLS, *_FUNCTIONS)
     kept = [
-        _Probe(one["fd_type"], place, _descriptor(one["prog_id"]))
+        _Probe(one["fd_type"], target, _descriptor(one["prog_id"]))
         for one in bpftool("perf", "show")
         if one["pid"] == holder
-        and (place := one.get("func") or one.get("tracepoint", "")) in places
+        and (target := one.get("func") or one.get("tracepoint", "")) in targets
     ]
-    # Those of trampolines are no perf events.
+    # Programs on trampolines are not perf events, so `bpftool perf` does not show them.
     names = {f"{kind}_{name}"[:_NAME_BYTES] for kind in ("fexit", "fentry") for name in _FUNCTIONS}
     held = programs_held(holder)
     kept += [
@@ -245,7 +245,9 @@ def _kept(holder: int, with_functions: bool = True) -> list[_Probe]:
     ]
     at_functions = [probe for probe in kept if probe.is_at_function]
     if len(at_functions) != 2 * len(_FUNCTIONS) * with_functions:
-        raise RuntimeError(f"not an entry and a return for each function: {at_functions}")
+        raise RuntimeError(
+            f"expected an entry and a return program for each function, found {at_functions}"
+        )
     return kept
 
 
@@ -266,7 +268,7 @@ WAYS: dict[str, Callable[[Calls], list[_Probe]]] = {
     BCC_NESTED: lambda calls: _funclatency(calls, "-F", "-l", "4"),
     BPFTRACE: _bpftrace,
 }
-"""By name: a function that has the workload's process traced once, and keeps the programs."""
+"""By name: a function that traces the workload's process once and keeps the programs."""
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether a traced call gets dearer as there are more sockets, processes and calls."""
+"""Whether tracing a call costs more when there are more sockets, processes and calls."""
 
 import re
 from dataclasses import dataclass
@@ -24,24 +24,24 @@ _COUNT = r'^lunatik_socket_operation_duration_seconds_count{.*operation="(?:send
 _HEADS = ["untraced, ns", "traced, ns", "added, ns", "programs by `run_time_ns`"]
 
 _TEXT = """
-TCP, 1 byte, both ends in one thread. What a call takes untraced grows too, since what it needs no
-longer fits into the CPU's caches; the programs read some of the same memory, and read it first.
-*Added* is traced less untraced, round by round, one just after the other. The last column is what
-the programs took for each of these calls by the kernel's account, its own cost included; opening
-and closing the sockets is in neither.
+TCP, 1 byte, both ends in one thread. The untraced time of a call grows too, because its data no
+longer fits into the CPU's caches. The programs read some of the same memory, and read it first.
+*Added* is the traced time less the untraced time of the same round; both are measured one right
+after the other. The last column is the time of the programs per call by the kernel's account,
+including the cost of the account. Opening and closing the sockets is not included in either.
 
-One process that goes round so many sockets:
+One process that uses this many sockets in turn:
 
 {sockets}
 
-So many processes, each with a connection of its own to itself, on one CPU, in turns of four calls;
-what it takes to pass the turn on is not in the times, but it is in the account: two more system
-calls in a turn, which the programs see and let pass.
+This many processes on one CPU, each with a connection to itself, taking turns of four calls.
+Passing the turn on is not part of the times, but it is part of the account: two more system calls
+per turn, which the programs see and ignore.
 
 {processes}
 
-A process that makes {millions} million calls, in orders of 100,000, the exporter beside it, which
-is scraped after each million; the kernel's account is on.
+One process makes {millions} million calls, in batches of 100,000. The exporter runs beside it and
+is scraped after each million. The kernel's account is on.
 
 {calls}
 """
@@ -49,7 +49,7 @@ is scraped after each million; the kernel's account is on.
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of a call, in one round: its time, and what the programs took if it was traced."""
+    """One call in one round: its time, and the time of the programs if it was traced."""
 
     wall_ns: float
     account_ns: float
@@ -57,7 +57,7 @@ class _Cost:
 
 @dataclass(frozen=True)
 class _Size:
-    """Of one size, by rounds."""
+    """The figures of one size, one value per round."""
 
     untraced: Figure
     traced: Figure
@@ -74,7 +74,7 @@ class _Size:
 
 @dataclass(frozen=True)
 class _Million:
-    """Ten orders: ns per call, the programs' part of it; the exporter's memory afterwards."""
+    """Ten orders: ns per call, the programs' part of it, and the exporter's memory afterwards."""
 
     times: Figure
     account: Figure
@@ -87,7 +87,7 @@ class _Million:
 
 
 def measure(rounds: int) -> Section:
-    """Sockets and processes in turns, untraced and traced; calls in one go."""
+    """Measure sockets and processes untraced and traced, in alternation; then the million calls."""
     sizes = _by_work([*_SOCKETS.values(), *_PROCESSES.values()], rounds)
     sockets = {n: sizes[work] for n, work in _SOCKETS.items()}
     processes = {n: sizes[work] for n, work in _PROCESSES.items()}
@@ -99,18 +99,18 @@ def measure(rounds: int) -> Section:
         calls=_table_of_millions(before, millions),
     )
     targets = [
-        _grown("10,000 sockets, less with 2", sockets[10_000], sockets[2]),
-        _grown("500 processes, less with 1", processes[500], processes[1]),
+        _grown("10,000 sockets, beyond that with 2", sockets[10_000], sockets[2]),
+        _grown("500 processes, beyond that with 1", processes[500], processes[1]),
     ]
-    # As a share: between the first and the last the machine itself gets faster or slower.
-    last = f"in the last of {len(millions)} million calls, less in the first"
+    # A share, because the machine itself gets faster or slower between the first and the last.
+    last = f"in the last of {len(millions)} million calls, beyond that in the first"
     grown = millions[-1].share.less(millions[0].share)
-    targets.append(growth_target(f"the programs' part of a call {last}", grown, "%", ".1f"))
+    targets.append(growth_target(f"the programs' share of a call {last}", grown, "%", ".1f"))
     return Section("As sockets, processes and calls grow", text, targets)
 
 
 def _by_work(works: list[Work], rounds: int) -> dict[Work, _Size]:
-    """Each round has all works, untraced and traced, one right after the other."""
+    """Each round does all workloads untraced and traced, one right after the other."""
     with Calls() as calls:
         ways = {
             "untraced": partial(_untraced, calls, works),
@@ -142,7 +142,7 @@ def _traced(calls: Calls, works: list[Work]) -> dict[Work, _Cost]:
 
 
 def _millions(number: int) -> tuple[float, list[_Million]]:
-    """The exporter's memory before, and each million."""
+    """The exporter's memory before the first million, and the figures of each million."""
     with (
         Calls() as calls,
         exporter("--pid", str(calls.pid), "--mechanism", "tracepoint") as tracer,
@@ -169,7 +169,7 @@ def _million(calls: Calls, tracer: Exporter) -> _Million:
 
 
 def counted(page: str) -> int:
-    """Sends and receives, as the exporter's page has them."""
+    """The number of sends and receives on the exporter's page."""
     found = re.findall(_COUNT, page, re.M)
     return sum(map(int, found))
 
@@ -180,7 +180,7 @@ def _table(what: str, sizes: dict[int, _Size]) -> str:
 
 def _table_of_millions(before: float, millions: list[_Million]) -> str:
     first, last = millions[0], millions[-1]
-    heads = ["", "first million", f"million {len(millions)}", "last less first"]
+    heads = ["", "first million", f"million {len(millions)}", "last minus first"]
     rows = [
         [what, then.text(), now.text(), now.less(then).text()]
         for what, then, now in (
@@ -190,7 +190,7 @@ def _table_of_millions(before: float, millions: list[_Million]) -> str:
     ]
     memory = (first.resident_mb, last.resident_mb, last.resident_mb - first.resident_mb)
     rows.append(["exporter, resident, MB", *(f"{mb:.1f}" for mb in memory)])
-    return table(heads, rows) + f"\n\nBefore the first of them the exporter had {before:.1f} MB."
+    return table(heads, rows) + f"\n\nBefore the first million, the exporter used {before:.1f} MB."
 
 
 def _grown(what: str, large: _Size, small: _Size) -> Target:
@@ -198,9 +198,9 @@ def _grown(what: str, large: _Size, small: _Size) -> Target:
 
 
 _WHY = """\
-- *Growth*: with many sockets or processes taking turns, neither the kernel's memory of a socket
-  and a task nor the tracer's 64 bytes of a thread are in the caches when they are needed. No
-  look-up gets longer: between 2,000 and 10,000 sockets, the programs take the same."""
+- *Growth*: when many sockets or processes take turns, neither the kernel's data of a socket and a
+  task nor the tracer's 64 bytes per thread are in the caches when they are needed. No look-up gets
+  longer: the programs take the same time with 2,000 and with 10,000 sockets."""
 
 
 def growth_target(what: str, growth: Figure, unit: str = "ns", form: str = ",.0f") -> Target:

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- LuaSocket as a contestant of api_cost.py: an order a line, `BYTES ROUNDS` or `connections ROUNDS`;
--- the answer is the seconds it took. Both ends of the connection are here, as in the other ways.
+-- LuaSocket, measured by api_cost.py. Reads one order per line, `BYTES ROUNDS` or `connections ROUNDS`,
+-- and answers with the seconds it took. Both ends of the connection are here, as in the other ways.
 
 local socket = require("socket")
 

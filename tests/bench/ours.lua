@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- The API in Lua as a contestant of api_cost.py: defines what each round then calls. Run in a state
--- of the library; the clock is Python's.
+-- The API in Lua, measured by api_cost.py. Defines the functions that each round calls; it runs in a
+-- State of the library, and Python takes the time.
 
 local near, far, message, buffer, size
 

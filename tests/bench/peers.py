@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The tracers that are compared: each traces one process while its context lasts.
 
-What a context gives is the process that holds the tracer's BPF programs, or None if it has none.
-
-None of them is at work before its context's body begins: what tells so is asked of the kernel or
-of the tracer, not waited for by the clock.
+A context yields the id of the process that holds the tracer's BPF programs, or None if there are
+no programs. Each tracer is attached before the body of its context begins: the kernel or the tracer
+itself is asked whether it is, there is no fixed waiting time.
 """
 
 import contextlib
@@ -45,12 +44,12 @@ __all__ = [
 
 _TIMEOUT_SECONDS = 30
 _CALLS = ("sendto", "recvfrom")
-_PLACES = tuple(f"sys_{way}_{call}" for call in _CALLS for way in ("enter", "exit"))
+_TRACEPOINTS = tuple(f"sys_{way}_{call}" for call in _CALLS for way in ("enter", "exit"))
 EMPTY_PROGRAM = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 _RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
 _TRACEPOINT = 2  # PERF_TYPE_TRACEPOINT
 
-_QUESTION = """
+_SCRIPT = """
 tracepoint:syscalls:sys_enter_sendto, tracepoint:syscalls:sys_enter_recvfrom /pid == $1/
 { @start[tid] = nsecs; }
 tracepoint:syscalls:sys_exit_sendto, tracepoint:syscalls:sys_exit_recvfrom /@start[tid]/
@@ -70,10 +69,10 @@ def untraced(_pid: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def empty(_pid: int) -> Iterator[int]:
-    """The floor: programs that do nothing, on the tracepoints that the others use."""
+    """Programs that do nothing, on the tracepoints that bpftrace uses: its lower limit."""
     with contextlib.ExitStack() as held:
-        for place in _PLACES:
-            number = int((tracefs_directory() / f"events/syscalls/{place}/id").read_text())
+        for tracepoint in _TRACEPOINTS:
+            number = int((tracefs_directory() / f"events/syscalls/{tracepoint}/id").read_text())
             program = held.enter_context(raw_bpf.load(raw_bpf.Kind.TRACEPOINT, EMPTY_PROGRAM))
             event = held.enter_context(raw_bpf.open_event(_TRACEPOINT, number))
             raw_bpf.attach_to_event(event, program)
@@ -82,11 +81,11 @@ def empty(_pid: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def empty_raw(_pid: int) -> Iterator[int]:
-    """The other floor: raw tracepoints, which every system call of the machine passes."""
+    """Programs that do nothing, on the raw tracepoints that this tracer uses: its lower limit."""
     with contextlib.ExitStack() as held:
-        for place in (b"sys_enter", b"sys_exit"):
+        for tracepoint in (b"sys_enter", b"sys_exit"):
             program = held.enter_context(raw_bpf.load(_RAW_TRACEPOINT, EMPTY_PROGRAM))
-            link = libbpf().bpf_raw_tracepoint_open(place, program)
+            link = libbpf().bpf_raw_tracepoint_open(tracepoint, program)
             if link < 0:
                 raise last_error()
             held.callback(os.close, link)
@@ -95,7 +94,7 @@ def empty_raw(_pid: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def ours(pid: int, *, mechanism: str = "tracepoint", follow_forks: bool = False) -> Iterator[int]:
-    """All its labels, every operation traced, as by default; or with the function layer as well."""
+    """This tracer with its defaults: every operation. `mechanism` can add the function layer."""
     chosen = Filter(pids=(pid,), follow_forks=follow_forks)
     config = Config(filter=chosen, mechanism=mechanism, tracer_pid=os.getpid())
     with Session(config) as session:
@@ -103,15 +102,15 @@ def ours(pid: int, *, mechanism: str = "tracepoint", follow_forks: bool = False)
         seen = session.snapshot()
     layers = [seen.operations] if mechanism == "tracepoint" else [seen.operations, seen.functions]
     if not all(any(series.aggregate.count for series in layer) for layer in layers):
-        raise RuntimeError("the tracer counted nothing: what was measured is not tracing")
+        raise RuntimeError("the tracer counted nothing, so the measurement is not of tracing")
 
 
 @contextlib.contextmanager
 def bpftrace(pid: int) -> Iterator[int]:
     """A histogram by system call, failures by errno, and bytes; no transport."""
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "question.bt"
-        script.write_text(_QUESTION)
+        script = Path(folder) / "script.bt"
+        script.write_text(_SCRIPT)
         with running(["bpftrace", str(script), str(pid)], _tracepoints_of) as (holder, output):
             yield holder
     require("@duration_ns", output)
@@ -143,11 +142,11 @@ PEERS: dict[str, Callable[[int], contextlib.AbstractContextManager[int | None]]]
     "perf trace -s": perf_trace,
     "strace -c -w": strace,
 }
-"""By name: a function of a process' id that gives a context in which it is traced."""
+"""By name: a function that takes a process id and returns a context in which it is traced."""
 
 
 def is_here(name: str) -> bool:
-    """Whether the peer's program is installed; those without one are."""
+    """Whether the program of this tracer is installed; true for those that need none."""
     command = name.partition(" ")[0]
     return command not in ("bpftrace", "perf", "strace") or shutil.which(command) is not None
 
@@ -156,7 +155,7 @@ def is_here(name: str) -> bool:
 def running(
     command: list[str], ready: Callable[[int], bool], *, timeout: float = _TIMEOUT_SECONDS
 ) -> Iterator[tuple[int, list[str]]]:
-    """A tracer from outside: its id; its output is in the list when the context has ended."""
+    """Run an external tracer. Yields its process id, and a list that gets its output at the end."""
     output: list[str] = []
     with (
         tempfile.TemporaryFile("w+") as log,
@@ -167,7 +166,7 @@ def running(
             while not ready(process.pid):
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
-                    raise RuntimeError(f"{command[0]} does not trace: {log.read()}")
+                    raise RuntimeError(f"{command[0]} did not start to trace: {log.read()}")
                 time.sleep(0.02)
             yield process.pid, output
         finally:
@@ -178,18 +177,18 @@ def running(
 
 
 def require(word: str, output: list[str]) -> None:
-    """Fail unless a tracer's output has it: it would not have traced."""
+    """Fail unless the output of a tracer has this word: without it, nothing was traced."""
     if not any(word in text for text in output):
-        raise RuntimeError(f'no "{word}" in a tracer\'s output: {output}')
+        raise RuntimeError(f'cannot find "{word}" in the output of the tracer: {output}')
 
 
 def _tracepoints_of(pid: int) -> bool:
     attached = bpftool("perf", "show")
-    return len([one for one in attached if one["pid"] == pid]) >= len(_PLACES)
+    return len([one for one in attached if one["pid"] == pid]) >= len(_TRACEPOINTS)
 
 
 def _perf_events_of(pid: int) -> bool:
-    """perf has opened its events, and waits for what comes of them."""
+    """Whether perf has opened its events and waits for them."""
     folder = Path(f"/proc/{pid}/fd")
     with contextlib.suppress(FileNotFoundError):
         events = [fd for fd in folder.iterdir() if "perf_event" in str(fd.readlink())]
@@ -200,8 +199,8 @@ def _perf_events_of(pid: int) -> bool:
 
 @dataclass(frozen=True)
 class Account:
-    """For each traced call of some work: the kernel's nanoseconds and runs of all programs, and
-    how long the call was in all, the accounting itself included.
+    """Per traced call: nanoseconds and runs of all programs by the kernel's account, and the time
+    of the whole call, which includes the accounting.
     """
 
     nanoseconds: float
@@ -210,10 +209,10 @@ class Account:
 
 
 def account(holder: int, calls: Calls, work: Work) -> Account:
-    """Have the work done, with the statistics on, and see what a process' programs took."""
+    """Do the work with statistics on, and return what the programs of a process took."""
     watch = _Watch(holder)
     wall_ns = calls.ns_per_call(work, watch)
-    # A program with few runs belongs to calls that the workload does not make.
+    # Programs with few runs belong to system calls that the workload does not make.
     moves = [(ns, runs) for ns, runs in watch.moves if runs >= work.calls // 4]
     return Account(
         sum(ns for ns, _ in moves) / work.calls, sum(n for _, n in moves) / work.calls, wall_ns
@@ -221,7 +220,7 @@ def account(holder: int, calls: Calls, work: Work) -> Account:
 
 
 class _Watch:
-    """By how much each of a process' programs has moved: nanoseconds and runs."""
+    """The nanoseconds and runs that each program of a process gained while the context lasted."""
 
     moves: list[tuple[int, int]]
 
@@ -240,7 +239,7 @@ class _Watch:
 
 
 def _programs(holder: int) -> dict[int, tuple[int, int]]:
-    """Nanoseconds and runs, by id, of the programs that a process holds."""
+    """Nanoseconds and runs by program id, for the programs that a process holds."""
     held = programs_held(holder)
     return {
         one["id"]: (one.get("run_time_ns", 0), one.get("run_cnt", 0))
@@ -250,20 +249,22 @@ def _programs(holder: int) -> dict[int, tuple[int, int]]:
 
 
 def programs_held(pid: int) -> set[int]:
-    """The ids of the programs that a process has descriptors of, or of links to them.
+    """The ids of the programs that a process holds by a descriptor, or by a link to them.
 
-    `bpftool perf` would know those at tracepoints and probes alone, and nothing of fentry.
+    `bpftool perf` shows only those at tracepoints and probes, not those at fentry.
     """
     found = set()
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the one of the directory itself, if ours
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # the descriptor of the directory itself, in our own process
             found |= set(re.findall(r"^prog_id:\s+(\d+)", path.read_text(), re.M))
     return {int(number) for number in found}
 
 
 @contextlib.contextmanager
 def run_statistics() -> Iterator[None]:
-    """Have the kernel account for the programs' time; that itself adds some 20 ns a run."""
+    """Let the kernel account for the programs' time; this adds about 20 ns per run."""
     descriptor = enable_run_statistics()
     try:
         yield
@@ -272,7 +273,7 @@ def run_statistics() -> Iterator[None]:
 
 
 def bpftool(*words: str) -> list[dict[str, Any]]:
-    """What it lists, such as `bpftool("prog", "show")`."""
+    """The JSON that bpftool prints, e.g. for `bpftool("prog", "show")`."""
     done = subprocess.run(
         ["bpftool", "--json", *words], capture_output=True, check=True, timeout=_TIMEOUT_SECONDS
     )

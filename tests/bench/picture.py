@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The picture of the report: bars as SVG, with nothing but text and rectangles in it."""
+"""The picture of the report: bars as SVG, made only of text and rectangles."""
 
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
@@ -10,7 +10,7 @@ __all__ = ["svg"]
 
 _WIDTH, _BAR, _GAP, _HEAD = 760, 18, 6, 34
 _NAMES, _LONGEST = 210, 400
-_OURS = ("this", "ours")
+_OURS = "this"
 
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
@@ -24,7 +24,7 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 
 
 def svg(groups: Sequence[Bars]) -> str:
-    """One group below the other. A bar beyond four times the median is cut, and says so."""
+    """Draw the groups one below the other. A bar beyond four times the median is cut and marked."""
     height = sum(_HEAD + len(group.bars) * (_BAR + _GAP) + 12 for group in groups)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The proxies that are compared, ours and others', each on loopback while its context lasts."""
+"""The proxies that are compared, each on loopback while its context lasts."""
 
 import os
 import pwd
@@ -19,13 +19,13 @@ __all__ = ["PEERS", "Way", "direct", "lua_proxy", "microsocks", "python_proxy"]
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 _TIMEOUT_SECONDS = 30
-_SSHD_NEEDS = Path("/run/sshd")  # where its unprivileged part is locked in; a service would make it
+_SSHD_NEEDS = Path("/run/sshd")  # its unprivileged part chroots there; systemd would create it
 
 _DANTE = """
 logoutput: stderr
 internal: 127.0.0.1 port = {port}
-# It binds before it connects, for which the port must be free at that address; those of 127.0.0.1
-# are soon all taken by what the other proxies have left in TIME_WAIT.
+# dante binds before it connects, so the port must be free at that address. The ports of 127.0.0.1
+# are soon used up by the TIME_WAIT connections of the other proxies.
 external: 127.0.0.2
 clientmethod: none
 socksmethod: none
@@ -43,14 +43,14 @@ PidFile none
 UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-# The folder is a temporary one, below another that everybody may write to.
+# The folder is in a temporary directory that everybody may write to.
 StrictModes no
 """
 
 
 @dataclass(frozen=True)
 class Way:
-    """How to get through: the options of load.c, and the proxy's process."""
+    """How to connect: the options of load.c, and the process id of the proxy."""
 
     options: dict[str, int]
     pid: int = 0
@@ -63,7 +63,7 @@ def direct() -> Iterator[Way]:
 
 @contextmanager
 def python_proxy(script: str) -> Iterator[Way]:
-    """One of this folder's."""
+    """One of the proxies in this folder, started with port 0."""
     with subprocess.Popen(
         [sys.executable, _HERE / script, "0"],
         stdout=subprocess.PIPE,
@@ -78,7 +78,7 @@ def python_proxy(script: str) -> Iterator[Way]:
 
 @contextmanager
 def lua_proxy() -> Iterator[Way]:
-    """The example, which is written to be read."""
+    """The example proxy in Lua, `examples/lua/socks4.lua`."""
     lunatik_socket = Path(sys.executable).with_name("lunatik-socket")
     with subprocess.Popen(
         [lunatik_socket, "run", _ROOT / "examples/lua/socks4.lua", "0"],
@@ -87,8 +87,8 @@ def lua_proxy() -> Iterator[Way]:
     ) as process:
         assert process.stdout is not None
         try:
-            said = process.stdout.readline()  # SOCKSv4 on ADDRESS:PORT
-            yield Way({"proxy": int(said.rpartition(":")[2])}, process.pid)
+            printed = process.stdout.readline()  # SOCKSv4 on ADDRESS:PORT
+            yield Way({"proxy": int(printed.rpartition(":")[2])}, process.pid)
         finally:
             process.kill()
 
@@ -102,7 +102,7 @@ def microsocks() -> Iterator[Way]:
 
 @contextmanager
 def dante() -> Iterator[Way]:
-    """Its own configuration, and nothing of the machine's."""
+    """dante with a configuration of its own, independent of the machine's."""
     port = _free_port()
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "danted.conf"
@@ -114,7 +114,7 @@ def dante() -> Iterator[Way]:
 
 @contextmanager
 def ssh() -> Iterator[Way]:
-    """A server of our own, with keys of its own, and a client that is a SOCKS proxy through it."""
+    """An sshd with keys of its own, and a client that serves SOCKS through it."""
     port, proxy = _free_port(), _free_port()
     user = pwd.getpwuid(os.getuid()).pw_name
     with tempfile.TemporaryDirectory() as name, _directory(_SSHD_NEEDS):
@@ -145,7 +145,7 @@ PEERS: dict[str, tuple[str, Callable[[], AbstractContextManager[Way]]]] = {
     "dante": ("danted", dante),
     "ssh -D": ("sshd", ssh),
 }
-"""By name: the program that it needs, and a context in which it runs."""
+"""By name: the program that the proxy needs, and a context in which it runs."""
 
 
 def _free_port() -> int:
@@ -154,7 +154,7 @@ def _free_port() -> int:
 
 
 def _path_of(program: str) -> str:
-    """sshd starts itself anew for each connection, and wants to know where it is."""
+    """The absolute path: sshd starts itself again for each connection and needs it."""
     path = shutil.which(program)
     if path is None:
         raise FileNotFoundError(f'cannot find "{program}": ./setup.sh bench installs it')
@@ -163,7 +163,7 @@ def _path_of(program: str) -> str:
 
 @contextmanager
 def _serving(command: list[str], port: int) -> Iterator[int]:
-    """A server's process id, as soon as it listens there."""
+    """Start a server and yield its process id once it listens on the port."""
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
@@ -175,11 +175,11 @@ def _serving(command: list[str], port: int) -> Iterator[int]:
             while not _listens(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
-                    raise RuntimeError(f"{command[0]} does not listen: {log.read()}")
+                    raise RuntimeError(f"{command[0]} did not start to listen: {log.read()}")
                 time.sleep(0.02)
             yield process.pid
         finally:
-            process.terminate()  # not killed: some have children to end
+            process.terminate()  # not SIGKILL: some must end their children
             process.wait(_TIMEOUT_SECONDS)
 
 
@@ -192,7 +192,7 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def _directory(path: Path) -> Iterator[None]:
-    """There meanwhile; it stays if others had it before."""
+    """Create the directory while the context lasts; leave it if it existed before."""
     with ExitStack() as left:
         with suppress(FileExistsError):
             path.mkdir(0o755)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The floor of what Python can do: SOCKSv4 with recv_into and sendall, and nothing besides.
+"""The fastest that Python can be: SOCKSv4 with recv_into and sendall, and nothing else.
 
-It trusts its clients: no limits, no time-outs, no counts, no log, and a request in one piece.
+It trusts its clients: no limits, no time-outs, no counters, no log. A request must come in one
+piece.
 
     python tests/bench/proxy_bare.py PORT
 """
@@ -18,7 +19,7 @@ _GRANTED = bytes([0, 90, 0, 0, 0, 0, 0, 0])
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
     buffer = memoryview(bytearray(_BUFFER_BYTES))
-    with contextlib.suppress(OSError):  # the other side went away: its own thread ends as well
+    with contextlib.suppress(OSError):  # the other side is gone; its thread ends too
         while size := source.recv_into(buffer):
             sink.sendall(buffer[:size])
         sink.shutdown(socket.SHUT_WR)

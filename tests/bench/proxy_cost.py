@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The SOCKSv4 proxy with tracing off and on, against no proxy and against other proxies."""
+"""The speed of the SOCKSv4 proxy untraced and traced, compared with no proxy and others."""
 
 import shutil
 import time
@@ -36,26 +36,28 @@ _WORKS = {
 
 _TEXT = """
 Client, proxy and target share this machine's loopback and its CPUs. A connection is opened, carries
-one message there and back, and is closed, {clients} clients at once. A round's download is the
-median of three. More, with a thousand clients: [servers.md](servers.md).
+one message in each direction, and is closed; {clients} clients run at once. The download figure of
+a round is the median of three. For measurements with a thousand clients see
+[servers.md](servers.md).
 
-*No proxy* is the ceiling. *A bare Python loop* is what Python can do at all: two threads a client,
-recv_into and sendall on one buffer of 256 KiB each, with no limits, no time-outs and no counts.
-The example in Lua is `examples/lua/socks4.lua`, one loop of documented calls and a buffer of
-64 KiB. The others are Debian's, in C: microsocks has a thread a client and speaks SOCKSv5, one
-message each way more; dante has processes; `ssh -D` goes through a server on this machine, with
-OpenSSH's default cipher, so that every byte is encrypted and decrypted once.
+*No proxy* is the upper limit. *A bare Python loop* shows what Python can reach: two threads per
+client, recv_into and sendall on one buffer of 256 KiB each, without limits, time-outs or counters.
+The example in Lua is `examples/lua/socks4.lua`, a single loop of the documented calls with a buffer
+of 64 KiB. The others are Debian's packages, written in C: microsocks uses a thread per client and
+speaks SOCKSv5, which needs one more message in each direction; dante uses processes; `ssh -D` goes
+through a server on this machine with OpenSSH's default cipher, so every byte is encrypted and
+decrypted once.
 
 {rates}
 
-Against one another, round by round:
+Ratios, compared round by round:
 
 {ratios}
 """
 
 
 def measure(rounds: int) -> Section:
-    """All ways in turns; tracing is put in place and taken away for each round."""
+    """Measure all ways in alternation; tracing starts and stops in each round."""
     with ExitStack() as running:
         plain = running.enter_context(proxies.python_proxy("proxy_loop.py"))
         ways = {
@@ -81,7 +83,7 @@ def measure(rounds: int) -> Section:
 
 def _round(way: Way, *, traced: bool) -> Callable[[], dict[str, float]]:
     def once() -> dict[str, float]:
-        # A server anew: connections in TIME_WAIT to the one before take none of this one's ports.
+        # A new server each time: TIME_WAIT connections of the last round take none of its ports.
         with Server() as server, ours(way.pid) if traced else nullcontext():
             return dict(zip(_WORKS, _rates(server, way.options), strict=True))
 
@@ -100,7 +102,7 @@ def _rates(server: Server, way: dict[str, int]) -> Iterator[float]:
 
 
 def _at_once(server: Server, way: dict[str, int]) -> float:
-    """Seconds from the first client's start to the last one's end, starting them included."""
+    """Seconds from the start of the first client to the end of the last, with process starts."""
     with ThreadPoolExecutor(_PARALLEL) as clients:
         begun = time.perf_counter()
         list(clients.map(lambda _: download(server.source, bytes=_SMALL, **way), range(_PARALLEL)))
@@ -140,13 +142,13 @@ def _section(rates: dict[tuple[str, str], Figure]) -> Section:
 
 
 _WHY_BYTES = """\
-- *100 MB through the proxy*: every byte is copied out of the kernel and in again by a third
-  process, on two CPUs that client and target have already to themselves. A bare Python loop of
-  recv_into and sendall, without a proxy's cares, is as fast as this one. splice(2) would copy
-  nothing, but is seen by no probe of this tracer."""
+- *100 MB through the proxy*: a third process copies every byte out of the kernel and back in, on
+  two CPUs that client and target already use fully. A bare Python loop of recv_into and sendall,
+  without limits and time-outs, is no faster than this proxy. splice(2) would copy nothing, but no
+  probe of this tracer sees it."""
 _WHY_CONNECTIONS = """\
-- *Connections*: beyond the noise only if the interval says so; some 30 system calls are traced for
-  each."""
+- *Connections*: about 30 system calls are traced for each connection. A ratio whose interval
+  includes 1 is within the noise."""
 
 
 def _target(
@@ -154,7 +156,7 @@ def _target(
 ) -> Target:
     what = _what(above, below, work)
     if (below, work) not in rates:
-        return Target(what, f"≥ {least}", f"no {below} here", None)
+        return Target(what, f"≥ {least}", f"{below} is not installed", None)
     ratio = paired_ratio(rates[above, work], rates[below, work])
     why = _WHY_CONNECTIONS if "connections" in work else _WHY_BYTES
     return Target(what, f"≥ {least}", ratio.text(".2f"), ratio.median >= least, why)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The SOCKSv4 proxy as it is, alone in a process, for `bench_proxy.py`.
+"""Runs the SOCKSv4 proxy alone in a process, for `bench_proxy.py`.
 
 python tests/bench/proxy_loop.py PORT
 """

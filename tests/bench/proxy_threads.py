@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The road not taken: a SOCKSv4 proxy with two threads a client and blocking calls alone.
+"""The design that was not chosen: a SOCKSv4 proxy with two threads per client and blocking calls.
 
-Only what `bench_proxy.py` needs for a fair comparison: no limits, no time-outs, no log.
+It has only what `bench_proxy.py` needs for a fair comparison: no limits, no time-outs, no log.
 
     python tests/bench/proxy_threads.py PORT
 """
@@ -25,7 +25,7 @@ def _pump(source: Socket, sink: Socket) -> None:
                 sent += sink.send(buffer[sent:size])
         sink.shutdown("w")
     except OSError:
-        pass  # the other side went away: its own thread ends as well
+        pass  # the other side is gone; its thread ends too
 
 
 def _serve(client: Socket) -> None:

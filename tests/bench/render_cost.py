@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What rendering a scrape costs in CPU time: `python -m tests.bench.render_cost [SERIES]`.
+"""The CPU time of rendering a scrape: `python -m tests.bench.render_cost [SERIES]`.
 
-No kernel is read: a snapshot with as many operation series as give about 10,000 lines.
+The snapshot is made up, not read from the kernel. The default number of operation series gives
+about 10,000 lines.
 """
 
 import random
@@ -18,7 +19,7 @@ SCRAPES = 50
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 270
     chance = random.Random(1)
     cells = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a section hands to the report, and the report as Markdown."""
+"""The parts of the benchmark report, and the report as Markdown."""
 
 import os
 import platform
@@ -14,9 +14,9 @@ __all__ = ["Bars", "Machine", "Section", "Target", "markdown", "table"]
 
 @dataclass(frozen=True)
 class Target:
-    """Something wanted, and what came. `met` is None where it could not be measured.
+    """A target and the measured figure. `met` is None where it could not be measured.
 
-    `why` is said if it is missed: where the time is, and what was tried.
+    `why` is printed if the target is missed: where the time goes, and what was tried.
     """
 
     what: str
@@ -31,7 +31,7 @@ class Bars:
     """One group of the picture: a name and a value for each bar."""
 
     title: str
-    bars: Sequence[tuple[str, float, str]]  # name, length, what is written beside it
+    bars: Sequence[tuple[str, float, str]]  # name, length, the text beside the bar
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Section:
 
 @dataclass
 class Machine:
-    """Where and when it was measured, the load at begin and end included."""
+    """Where and when it was measured, and the load at the start and the end."""
 
     begun: float = field(default_factory=time.time)
     load: tuple[float, float, float] = field(default_factory=os.getloadavg)
@@ -57,9 +57,9 @@ class Machine:
             f"- Linux {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs: {_cpu()}",
             f"- Python {platform.python_version()}; {_versions()}",
             f"- measured {time.strftime('%Y-%m-%d %H:%M', time.gmtime(self.begun))} UTC in "
-            f"{took:.0f} minutes, {rounds} rounds in turns",
-            f"- load average at the beginning {_load(self.load)}, "
-            f"at the end {_load(os.getloadavg())} (a quiet machine has about 1 while it measures)",
+            f"{took:.0f} minutes, {rounds} alternating rounds",
+            f"- load average at the start {_load(self.load)}, "
+            f"at the end {_load(os.getloadavg())} (about 1 if nothing else runs)",
         ]
         return "\n".join(lines)
 
@@ -96,13 +96,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 _HEAD = """# Benchmarks
 
-Written by `make bench`, which measures all of this again on your machine. A figure is the median
-of its rounds; in brackets the interval that holds the true median 95 times in 100. What is compared
-was measured in turns, in one session.
+`make bench` writes this page; run it to measure your own machine. A figure is the median of its
+rounds, followed by the 95 % confidence interval of the median in brackets. Figures that are
+compared were measured in alternation, in one session.
 
 {machine}
 
-![What a traced call costs, and the rest at a glance](images/benchmarks.svg)
+![Cost of a traced call, and the other results at a glance](images/benchmarks.svg)
 
 ## Targets and figures
 
@@ -113,14 +113,15 @@ _WORDS = {True: "met", False: "**missed**", None: "not measured"}
 
 
 def markdown(sections: Sequence[Section], machine: Machine, rounds: int) -> str:
-    """The whole of docs/benchmarks.md."""
+    """The text of docs/benchmarks.md."""
     targets = [target for section in sections for target in section.targets]
     rows = [(one.what, one.wanted, one.figure, _WORDS[one.met]) for one in targets]
-    # Several may be missed for one reason.
+    # Several targets can be missed for the same reason.
     reasons = dict.fromkeys(one.why for one in targets if one.met is False and one.why)
+    missed = "\nMissed targets and their reasons:\n\n" + "\n".join(reasons) + "\n"
     head = _HEAD.format(
         machine=machine.text(rounds),
         targets=table(["what", "target", "figure", ""], rows),
-        missed="\nWhat is missed, and why:\n\n" + "\n".join(reasons) + "\n" if reasons else "",
+        missed=missed if reasons else "",
     )
     return head + "".join(f"\n## {s.title}\n\n{s.text.strip()}\n" for s in sections)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How soon it counts, and how much memory it takes."""
+"""How soon the first call is counted, and how much memory the tracer takes."""
 
 import json
 import os
@@ -19,14 +19,14 @@ _TIMEOUT_SECONDS = 60
 _TEXT = """
 {figures}
 
-The command is `lunatik-socket trace -- COMMAND`; the time ends when the command's first system call
-on a socket has been counted. The exporter's memory is what is resident after {scrapes} scrapes, the
-maps' what the kernel says of those that its descriptors hold, on {cpus} CPUs.
+The command is `lunatik-socket trace -- COMMAND`; the time ends when the command's first socket call
+has been counted. The exporter's memory is its resident size after {scrapes} scrapes. The maps'
+memory is what the kernel reports for the maps that the exporter's descriptors hold, on {cpus} CPUs.
 """
 
 
 def measure(rounds: int) -> Section:
-    """Each on its own: nothing is compared."""
+    """Measure each figure on its own; there is nothing to compare with."""
     starts = Figure(tuple(_seconds_to_first_call() for _ in range(rounds)))
     sizes = [_sizes() for _ in range(3)]
     resident = Figure(tuple(size[0] for size in sizes))
@@ -68,7 +68,7 @@ def _sizes() -> tuple[float, float]:
 
 
 def _bytes_of_maps(pid: int) -> int:
-    """What the maps of all programs take that the process holds, as the kernel says."""
+    """The memory of the maps of all programs that the process holds, as the kernel reports it."""
     held = peers.programs_held(pid)
     programs = [one for one in peers.bpftool("prog", "show") if one["id"] in held]
     ids = {number for one in programs for number in one.get("map_ids", [])}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Rounds in turns, and what may be said of their results: medians, each with its interval."""
+"""Rounds in alternation, and the statistics of their results: medians with intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Figure:
-    """The median of some rounds, and the interval that holds the true one 95 times in 100.
+    """The median of some rounds, with its 95 % confidence interval.
 
-    The interval lies between two of the values themselves, by the binomial distribution; it assumes
-    nothing of how the values are spread. Fewer than six rounds cannot give it: then it is all of
-    them.
+    The ends of the interval are two of the values, chosen by the binomial distribution (the sign
+    test), so no distribution of the values is assumed. With fewer than six rounds there is no such
+    interval, and the whole range of the values is given.
     """
 
     values: tuple[float, ...]
@@ -40,12 +40,12 @@ class Figure:
         return f"{self.median:{form}} ({low:{form}} to {high:{form}})"
 
     def less(self, other: "Figure") -> "Figure":
-        """Round by round, what is left when the other's is taken off."""
+        """The differences to the other figure, round by round."""
         return Figure(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
 
 
 def _values_outside(number: int) -> int:
-    """How many values at each end are outside the median's interval."""
+    """The number of values at each end that lie outside the median's interval."""
     outside = 0
     while 2 * _chance_of_fewer(outside + 2, number) <= 1 - _CONFIDENCE:
         outside += 1
@@ -53,17 +53,17 @@ def _values_outside(number: int) -> int:
 
 
 def _chance_of_fewer(heads: int, coins: int) -> float:
-    """That fewer than so many values lie below the median is as likely as with so many coins."""
+    """The probability of fewer than this many heads: each value is below the median or not."""
     return float(sum(comb(coins, k) for k in range(heads)) / 2**coins)
 
 
 def paired_ratio(above: Figure, below: Figure) -> Figure:
-    """Round by round: what drifts between rounds falls on both."""
+    """The ratios round by round, so that a drift between rounds affects both sides alike."""
     return Figure(tuple(a / b for a, b in zip(above.values, below.values, strict=True)))
 
 
 def in_turns(ways: Mapping[str, Callable[[], Result]], rounds: int) -> dict[str, list[Result]]:
-    """Each way once a round, each round begun by another: no way is always first or last."""
+    """Run each way once per round; each round starts with the next one, so none is always first."""
     results: dict[str, list[Result]] = {name: [] for name in ways}
     names: Sequence[str] = list(ways)
     for number in range(rounds):

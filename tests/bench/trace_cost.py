@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tracing one call costs: this tracer against its floor and against its peers."""
+"""The cost of tracing one call: this tracer against empty programs and against other tracers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,63 +25,67 @@ _WARM_UP = Work("one", "tcp", 1, 20)
 _COUNTED = Work("one", "tcp", 1, 800)
 
 _TEXT = """
-The calls are made in C (`tests/bench/calls.c`), sendto and recvfrom in turns, on loopback, on one
-CPU. With one thread at both ends nothing but the calls is timed, so this is tracing at its worst;
-with two threads each message is a switch from one to the other, as between client and server. A
-round's time is that of its median slice of 100 calls, which the machine's other work seldom hits.
+The workload is a C program (`tests/bench/calls.c`) that alternates sendto and recvfrom on loopback,
+on one CPU. With one thread at both ends, only the calls are timed: this is the worst case for a
+tracer. With two threads, each message causes a switch from one thread to the other, as between
+client and server. The time of a round is that of its median slice of 100 calls, because other work
+on the machine disturbs few slices.
 
-*Empty programs* do nothing: one way on the tracepoints of these two calls, as bpftrace uses them;
-the other, *raw*, on the raw tracepoints `sys_enter` and `sys_exit`, as this tracer uses them, which
-every system call of every process passes. bpftrace answers the same question but for the transport:
-a histogram for each system call, failures by errno, bytes. This tracer runs as by default, every
-operation traced, on one process.
+*Empty programs* do nothing. Those without a suffix are attached to the tracepoints of these two
+system calls, as bpftrace uses them. The *raw* ones are attached to the raw tracepoints `sys_enter`
+and `sys_exit`, as this tracer uses them; these run at every system call of every process. The
+bpftrace script is equivalent to this tracer except for the transport: a histogram for each system
+call, failures by errno, and bytes. This tracer runs with its defaults and traces every operation of
+one process.
 
 Nanoseconds per call:
 
 {times}
 
-Calls per second against untraced, round by round:
+Calls per second relative to untraced, compared round by round:
 
 {ratios}
 
-The way into the programs is dear by itself: empty ones make a TCP call of one thread {empty:.0f} ns
-slower, those on raw tracepoints {raw:.0f} ns; this tracer makes it {ours:.0f} ns slower in all.
+Entering a BPF program is expensive in itself: empty programs make a TCP call with one thread
+{empty:.0f} ns slower, and {raw:.0f} ns on raw tracepoints. This tracer makes it {ours:.0f} ns
+slower in total.
 
-The kernel's own account (`run_time_ns`), in which neither the calls nor the way into a program are:
-the programs' time for each traced call, entry and exit together. What the account itself takes is
-in the rows of the empty programs, and taken off in the last column. Those at raw tracepoints run
-for other system calls of the machine as well, which this tracer's end early; these are in its time
-and its runs, and make it look dearer.
+The next table shows the kernel's own account (`run_time_ns`): the time spent in the programs per
+traced call, entry and exit together. It includes neither the calls themselves nor the cost of
+entering a program. The cost of the accounting is in the rows of the empty programs; the last column
+subtracts it. Programs at raw tracepoints also run for other system calls of the machine, where
+those of this tracer return early. Such runs are included in its time and runs, so the table
+overstates its cost.
 
 {account}
 """
 
 
 _WHY_ADDED = """\
-- *Added per call*: two readings of the clock are half of it, and there is no cheaper clock for a
-  program. Each waits until all that the system call in between has begun is done, which is most of
-  what the steps below do not explain. Tried and kept: array instead of hash (from 88 ns to nothing
-  measurable), plain loads instead of the reading helper (147 to 12), the thread by its stack and
-  not by asking who it is (25 to 7), a slot without branches, one counter where there were two.
-  Tried and left, since nothing was gained: one counter less at the return, and arrays as one value
-  each, whose address is in the program."""
+- *Added per call*: reading the clock twice is half of it, and BPF has no cheaper clock. Each read
+  waits until all earlier instructions of the system call have finished; this explains most of what
+  the steps below do not account for. Tried and kept: an array instead of a hash (from 88 ns to
+  nothing measurable), plain loads instead of the read helper (147 to 12 ns), finding the thread by
+  its stack instead of asking for its id (25 to 7 ns), finding the bucket without branches, one
+  counter instead of two. Tried and dropped because they gained nothing: one counter less at the
+  return, and arrays as a single value with its address in the program."""
 _WHY_SLOWER = """\
-- *TCP, 1 byte*: the difference between *empty programs, raw* and untraced is the kernel's way into
-  any two programs, and more than half of what is lost. Tried: the tracepoints of single calls,
-  whose way is longer. What is left would be fentry at the functions of the system calls, which the
-  kernel measured here refuses."""
+- *TCP, 1 byte*: the difference between *empty programs, raw* and untraced is the kernel's cost of
+  entering any two programs. It is more than half of the loss. Tried: the tracepoints of single
+  system calls, which cost more to enter. The remaining option is fentry at the functions of the
+  system calls, which the kernel measured here refuses."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One way, once: nanoseconds per call of each work, and the account if it uses BPF."""
+    """One round of one tracer: nanoseconds per call by workload, and the account if it uses BPF."""
 
     times: dict[str, float]
     account: Account | None
 
 
 def measure(rounds: int) -> Section:
-    """Each way traces the same process in turn."""
+    """Let each tracer trace the same process, in alternation."""
     with Calls() as calls:
         results = in_turns({name: _way(name, calls) for name in PEERS if is_here(name)}, rounds)
     times = {
@@ -129,7 +133,7 @@ def _account(holder: int, calls: Calls) -> Account:
 
 
 def _added(results: dict[str, list[Round]]) -> dict[str, Figure]:
-    """What a way's programs took beyond so many runs of empty ones, for each traced call."""
+    """The time of the programs per traced call, less that of as many runs of empty programs."""
     return {
         way: _beyond(results[way], results[floor])
         for way, floor in _FLOORS.items()
@@ -150,7 +154,7 @@ def _beyond(way: list[Round], floor: list[Round]) -> Figure:
 def _targets(added: dict[str, Figure], ratios: dict[tuple[str, str], Figure]) -> Iterator[Target]:
     ours = added["this tracer"]
     yield Target(
-        "added per traced call by `run_time_ns`, less the empty programs'",
+        "added per traced call by `run_time_ns`, beyond the empty programs",
         "≤ 120 ns",
         f"{ours.text()} ns",
         ours.median <= 120,
@@ -159,7 +163,7 @@ def _targets(added: dict[str, Figure], ratios: dict[tuple[str, str], Figure]) ->
     if "bpftrace" in added:
         part = paired_ratio(ours, added["bpftrace"])
         yield Target(
-            "the same, against bpftrace's", "≤ 0.25", part.text(".2f"), part.median <= 0.25
+            "the same, relative to bpftrace", "≤ 0.25", part.text(".2f"), part.median <= 0.25
         )
     for work in (_USUAL, _WORST):
         ratio = ratios["this tracer", work]

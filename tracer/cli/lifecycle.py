@@ -15,8 +15,9 @@ from tracer.process.command import Child
 from tracer.process.output import Relay
 from tracer.process.signals import Signals
 from tracer.session import NOT_IN_THIS_KERNEL, Session
+from tracer.terminal.rows import Header
 from tracer.terminal.summary import json_writers, print_summary
-from tracer.terminal.view import Header, LinesView, LiveView, NoView, View, is_live_terminal
+from tracer.terminal.view import LinesView, LiveView, NoView, View, is_live_terminal
 
 __all__ = ["Subject", "trace"]
 
@@ -48,7 +49,7 @@ def trace(
     `make_view` is for what shows the numbers in a way of its own.
     """
     with ExitStack() as stack:
-        report = stack.enter_context(json_writers(options))
+        report = stack.enter_context(json_writers(options.output, to_stdout=options.json))
         stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
         live = _wants_live(subject, options, stream)
         relay = stack.enter_context(Relay()) if subject.command and live else None

@@ -6,12 +6,21 @@ from dataclasses import dataclass
 
 from tracer.model.snapshot import Aggregate, Series, Snapshot, merge
 
-__all__ = ["ORDINARY", "Row", "Totals", "rows", "top_error", "totals"]
+__all__ = ["ORDINARY", "Header", "Row", "Totals", "rows", "top_error", "totals"]
 
 ORDINARY = frozenset({"EAGAIN", "EINPROGRESS"})
 """What a call that may not wait answers as a matter of course."""
 
 _Key = tuple[str, str, str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The lines above the numbers: what is traced, where the metrics are, hints to try."""
+
+    subject: str
+    metrics_url: str | None
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,24 @@ from io import FileIO
 from pathlib import Path
 from typing import TextIO
 
-from tracer.cli.options import TraceOptions
 from tracer.errors import cause_of
 from tracer.model.snapshot import Snapshot, difference, to_json
-from tracer.terminal.view import Header
+from tracer.terminal.rows import Header
 
 __all__ = ["json_writers", "print_summary"]
 
 
 @contextmanager
-def json_writers(options: TraceOptions) -> Iterator[list[Callable[[Snapshot], None]]]:
-    """Yield what writes the final numbers; a file that cannot be written fails here, at once."""
+def json_writers(
+    output: str | None, *, to_stdout: bool
+) -> Iterator[list[Callable[[Snapshot], None]]]:
+    """Yield the functions that write the final numbers; an unwritable file fails here, at once."""
     with ExitStack() as stack:
         writers: list[Callable[[Snapshot], None]] = []
-        if options.output is not None:
-            file = stack.enter_context(_writable(options.output))
+        if output is not None:
+            file = stack.enter_context(_writable(output))
             writers.append(lambda last: _write(last, file))
-        if options.json:
+        if to_stdout:
             writers.append(lambda last: print(_json(last), flush=True))
         yield writers
 

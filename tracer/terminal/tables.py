@@ -7,8 +7,7 @@ from rich.text import Text
 
 from tracer.model.snapshot import Aggregate, Snapshot
 from tracer.terminal import units
-from tracer.terminal.rows import ORDINARY, Row, Totals, top_error, totals
-from tracer.terminal.view import Header
+from tracer.terminal.rows import ORDINARY, Header, Row, Totals, top_error, totals
 
 __all__ = ["live_table", "summary"]
 

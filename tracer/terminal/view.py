@@ -6,26 +6,17 @@ Rich is loaded by what draws with it, when it draws first.
 
 import math
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from tracer.model.snapshot import Snapshot, difference
 from tracer.terminal import rows as table
+from tracer.terminal.rows import Header
 
 if TYPE_CHECKING:
     from rich.live import Live
 
-__all__ = ["Header", "Interval", "LinesView", "LiveView", "NoView", "View", "is_live_terminal"]
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What stands above the numbers: what is traced, where the metrics are, hints to try."""
-
-    subject: str
-    metrics_url: str | None
-    hints: tuple[str, ...] = ()
+__all__ = ["Interval", "LinesView", "LiveView", "NoView", "View", "is_live_terminal"]
 
 
 class View(Protocol):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import lunatik_socket
-from tests.kernel.bpf.test_exact import N, listener, tcp_pair, udp_pair
+from tests.kernel.bpf.sockets import N, listener, message_vector, tcp_pair, udp_pair
 from tests.kernel.children import Child, wait_until, wait_until_blocked
 from tests.kernel.counting import counted
 from tracer.kernel import raw_bpf
@@ -224,44 +224,13 @@ def test_several_messages_at_once(session: Session) -> None:
     """sendmmsg and recvmmsg: one call each, with the bytes of all their messages."""
     one, two = udp_pair()
     libc = ctypes.CDLL(None, use_errno=True)
-    messages, _alive = _message_vector([b"a", b"bc", b"def", b"", b"ghijk"])
+    messages, _alive = message_vector([b"a", b"bc", b"def", b"", b"ghijk"])
     with counted(session) as counts:
         for _ in range(N):
             assert libc.sendmmsg(one.fileno(), messages, 5, 0) == 5
             assert libc.recvmmsg(two.fileno(), messages, 5, 0, None) == 5
     assert counts.calls("sendmsg", "udp") == counts.calls("recvmsg", "udp") == N
     assert counts.bytes("sendmsg", "udp") == counts.bytes("recvmsg", "udp") == N * 11
-
-
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Msghdr(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_Iovec)),
-        ("iov_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Mmsghdr(ctypes.Structure):
-    _fields_ = (("header", _Msghdr), ("length", ctypes.c_uint32))
-
-
-def _message_vector(texts: list[bytes]) -> tuple[object, object]:
-    """The array of struct mmsghdr, and what must stay alive with it."""
-    buffers = [ctypes.create_string_buffer(text, max(1, len(text))) for text in texts]
-    parts = [
-        _Iovec(ctypes.addressof(buffer), len(text))
-        for buffer, text in zip(buffers, texts, strict=True)
-    ]
-    headers = [_Mmsghdr(_Msghdr(iov=ctypes.pointer(part), iov_length=1)) for part in parts]
-    return (_Mmsghdr * len(texts))(*headers), (buffers, parts)
 
 
 def test_blocked_call_lasts_as_long_as_it_blocked(session: Session) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.kernel.bpf.io_uring import OP_RECV, OP_SEND, Ring
-from tests.kernel.bpf.test_exact import N, tcp_pair, udp_pair
+from tests.kernel.bpf.sockets import N, message_vector, tcp_pair, udp_pair
 from tests.kernel.children import Child
 from tracer.model.snapshot import Snapshot, difference
 from tracer.session import Session
@@ -139,11 +139,9 @@ _keep: list[object] = []
 
 
 def _messages_at_once() -> None:
-    from tests.kernel.bpf.test_calls_at_the_edge import _message_vector  # noqa: PLC0415
-
     one, two = udp_pair()
     libc = ctypes.CDLL(None, use_errno=True)
-    messages, _alive = _message_vector([b"a", b"bc"])
+    messages, _alive = message_vector([b"a", b"bc"])
     for _ in range(N):
         assert libc.sendmmsg(one.fileno(), messages, 2, 0) == 2
         assert libc.recvmmsg(two.fileno(), messages, 2, 0, None) == 2

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 import lunatik_socket
-from tests.kernel.bpf.test_exact import LOOPBACK, N, listener, tcp_pair, udp_pair
+from tests.kernel.bpf.sockets import LOOPBACK, N, listener, tcp_pair, udp_pair
 from tests.kernel.counting import counted
 from tracer.session import Session
 

@@ -6,41 +6,10 @@ from collections.abc import Callable
 import pytest
 
 import lunatik_socket
-from lunatik_socket import Socket
+from tests.kernel.bpf.sockets import LOOPBACK, PAIRS, N, listener, tcp_pair, transports, udp_pair
 from tests.kernel.counting import Counts, counted
 from tracer.model.operations import OPERATIONS
 from tracer.session import Session
-
-N = 23  # a prime: no multiple of anything that could be counted by mistake
-LOOPBACK = "127.0.0.1"
-
-
-def listener(backlog: int = 64) -> Socket:
-    sock = lunatik_socket.new("inet", "tcp")
-    sock.bind(LOOPBACK, 0)
-    sock.listen(backlog)
-    return sock
-
-
-def tcp_pair() -> tuple[Socket, Socket]:
-    with listener() as server:
-        client = lunatik_socket.new("inet", "tcp")
-        client.connect(*server.getsockname())
-        return client, server.accept()
-
-
-def udp_pair() -> tuple[Socket, Socket]:
-    """Two sockets, each connected to the other."""
-    one, two = lunatik_socket.new("inet", "udp"), lunatik_socket.new("inet", "udp")
-    for sock in (one, two):
-        sock.bind(LOOPBACK, 0)
-    one.connect(*two.getsockname())
-    two.connect(*one.getsockname())
-    return one, two
-
-
-PAIRS = {"tcp": tcp_pair, "udp": udp_pair}
-transports = pytest.mark.parametrize("transport", ["tcp", "udp"])
 
 
 def assert_exactly(counts: Counts, operation: str, transport: str, moved: int = 0) -> None:

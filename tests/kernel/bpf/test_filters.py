@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import lunatik_socket
-from tests.kernel.bpf.test_exact import N, tcp_pair
+from tests.kernel.bpf.sockets import N, tcp_pair
 from tests.kernel.children import Child, wait_until
 from tracer.errors import UsageError
 from tracer.model.config import Config, Filter

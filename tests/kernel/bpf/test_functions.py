@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 import lunatik_socket
-from tests.kernel.bpf.test_exact import PAIRS, N, listener, tcp_pair, transports, udp_pair
+from tests.kernel.bpf.sockets import PAIRS, N, listener, tcp_pair, transports, udp_pair
 from tests.kernel.children import Child, wait_until
 from tracer.model.operations import FUNCTIONS
 from tracer.model.snapshot import Snapshot, difference

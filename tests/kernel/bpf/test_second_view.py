@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.kernel.bpf.test_exact import N
+from tests.kernel.bpf.sockets import N
 from tests.kernel.counting import Counts, counted
 from tracer.kernel.architecture import architecture
 from tracer.kernel.btf import KernelTypes

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.kernel.bpf.test_exact import N, tcp_pair, udp_pair
+from tests.kernel.bpf.sockets import N, tcp_pair, udp_pair
 from tests.kernel.children import Child, wait_until, wait_until_blocked
 from tests.kernel.counting import counted
 from tracer.kernel.architecture import architecture

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The command line on this kernel: what it traces, how it ends, what it refuses."""
 
-import contextlib
 import fcntl
 import json
 import os
@@ -17,15 +16,21 @@ import termios
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-TIMEOUT_SECONDS = 90
-PROGRAM = [sys.executable, "-m", "tracer"]
-ROOT = Path(__file__).parents[3]
+from tests.kernel.cli.command_line import (
+    HIDE_TRACEFS,
+    PROGRAM,
+    ROOT,
+    TIMEOUT_SECONDS,
+    counts,
+    free_port,
+    read_until,
+    run,
+    started,
+)
 
 # 23 datagrams to itself, 23 refused connections; then what the arguments say.
 WORKLOAD = """
@@ -44,66 +49,6 @@ one.close()
 
 # A session with few probes: the kernel takes its time to let go of each.
 QUICK = ("--no-metrics", "--operation", "bind")
-
-
-@pytest.fixture(autouse=True)
-def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C works, though a shell that puts the tests in the background had it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def run(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*PROGRAM, *arguments],
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        | options,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-        cwd=ROOT,
-    )
-
-
-def counts(document: dict[str, Any]) -> dict[tuple[str, str], tuple[int, int, dict[str, int]]]:
-    return {
-        (o["operation"], o["transport"]): (o["count"], o["bytes"], o["errors"])
-        for o in document["operations"]
-    }
-
-
-@contextlib.contextmanager
-def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """A tracer in the background; ended by force if a test fails."""
-    process = subprocess.Popen(
-        [*PROGRAM, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=TIMEOUT_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
-
-
-def read_until(process: "subprocess.Popen[str]", text: str) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return line
-    raise AssertionError(f"it ended without saying {text!r}")
 
 
 def test_a_command_is_counted_exactly_from_its_first_call() -> None:
@@ -467,9 +412,6 @@ def test_a_terminal_without_our_letters_is_no_reason_to_fail() -> None:
         r"^connect +tcp +user +23 .* \?s .* 23 ECONNREFUSED ", done.stderr, re.MULTILINE
     )
     assert done.returncode == 0
-
-
-HIDE_TRACEFS = "umount -l /sys/kernel/tracing /sys/kernel/debug/tracing 2>/dev/null; exec "
 
 
 def test_no_tracefs_is_no_hindrance() -> None:

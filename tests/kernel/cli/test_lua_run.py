@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.cli.test_cli_trace import TIMEOUT_SECONDS, counts, read_until, run, started
+from tests.kernel.cli.command_line import TIMEOUT_SECONDS, counts, read_until, run, started
 
 BLOCK = bytes(range(251)) * 4178  # a little over 1 MiB, and no power of two
 BLOCKS = 100

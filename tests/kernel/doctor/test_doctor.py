@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.cli.test_cli_trace import HIDE_TRACEFS, PROGRAM, ROOT, TIMEOUT_SECONDS, run
+from tests.kernel.cli.command_line import HIDE_TRACEFS, PROGRAM, ROOT, TIMEOUT_SECONDS, run
 from tracer.doctor import can_trace, examine
 from tracer.doctor.selftest import selftest
 from tracer.errors import TracerError

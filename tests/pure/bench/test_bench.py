@@ -74,7 +74,7 @@ def test_a_missed_target_is_said_to_be_missed() -> None:
         "| taste | good | no tongue | not measured |",
     ]
     assert text.endswith("\n## One\n\nWords.\n")
-    assert ", 15 rounds in turns" in text
+    assert ", 15 alternating rounds" in text
 
 
 def test_a_table_is_as_markdown_wants_it() -> None:

@@ -12,7 +12,8 @@ from tests.pure.tracer.snapshots import aggregate, series, snapshot, snapshots
 from tracer.model.snapshot import Snapshot, difference
 from tracer.terminal import rows as table
 from tracer.terminal import tables as draw
-from tracer.terminal.view import Header, LinesView
+from tracer.terminal.rows import Header
+from tracer.terminal.view import LinesView
 
 SECOND = 1_000_000_000
 
