@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""From the maps to a Snapshot: the one place that knows how the kernel side lays numbers out."""
+"""Read the maps into a Snapshot, and write the settings into the maps.
+
+This is the one module that knows what the values in the maps mean. The positions of their fields
+come from bcc (`tracer.model.layout`).
+"""
 
 import platform
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tracer import __version__
 from tracer.kernel.cgroups import cgroup_path
@@ -13,67 +18,230 @@ from tracer.kernel.program_info import program_info
 from tracer.loading.attachments import COPY
 from tracer.loading.parent import Loaded
 from tracer.loading.source import EVENTS, LOST_REASONS
-from tracer.model.errnos import ERRNO_NAMES, ERRNO_SLOTS
+from tracer.model.errnos import ERRNO_NAMES
+from tracer.model.layout import VALUE, Layout
 from tracer.model.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, system_calls
 from tracer.model.snapshot import (
     Aggregate,
     MapUse,
     ProbeStats,
-    ProgramUse,
+    ProgramStats,
     Series,
     Snapshot,
     merge,
 )
 
-__all__ = ["read"]
+__all__ = ["Reader"]
 
-_ERRORS_AT = 3  # struct cell: count, sum_ns, bytes; then errors, then slots
-_SLOTS_AT = _ERRORS_AT + ERRNO_SLOTS
-_NO_ERRORS = bytes(8 * ERRNO_SLOTS)
 _CELLS = len(OPERATIONS) * len(TRANSPORTS)  # labelled cells of functions are numbered from there
 _FUNCTIONS = {function.name: function for function in FUNCTIONS}
 _OPERATION_OF_CALL = {call.name: operation.name for operation, call in system_calls()}
+_NUMBER_OF_IDLE_THREAD = (1 << 32) - 1  # MADE_BY_TRACER of bpf/in_flight.h
+
+_Cell = tuple[int, str | None, Aggregate]
 
 
-def read(loaded: Loaded, label: str | None, threads_added: int, returns_unseen: int) -> Snapshot:
-    """All the numbers as of now.
+class Reader:
+    """Reads the maps of one session, and writes those that the tracer sets.
 
-    `label` is the extra label's name; `threads_added` how many entries of the map `threads` were
-    made from this side, `returns_unseen` how many calls no probe will see returning. Returns are
-    read before entries, and durations before returns: a call that comes between is seen as in
-    progress, never as returned without having entered.
+    `label` is the extra label's name, or None.
     """
-    cells = {place: list(_cells(loaded, place, label)) for place in ("cells", "function_cells")}
-    labelled = list(_labelled_cells(loaded, label)) if label else []
-    operations = [_operation_series(*cell) for cell in cells["cells"]]
-    operations += [_operation_series(*cell) for cell in labelled if cell[0] < _CELLS]
-    functions = [_function_series(loaded, *cell) for cell in cells["function_cells"]]
-    functions += [
-        _function_series(loaded, index - _CELLS, value, aggregate)
-        for index, value, aggregate in labelled
-        if index >= _CELLS
-    ]
-    probes = (*_operation_probes(loaded), *_function_probes(loaded))
-    events = dict(zip(EVENTS, (values[0] for values in _sums(loaded, "events")), strict=True))
-    events["return_without_entry"] += returns_unseen
-    programs = tuple(_programs(loaded))
-    return Snapshot(
-        monotonic_ns=time.monotonic_ns(),
-        operations=(*operations, *_operations_in_the_kernel(functions)),
-        functions=tuple(functions),
-        probes=probes,
-        lost={reason: events[reason] for reason in LOST_REASONS}
-        | {"probe_missed": _missed_runs(programs) + missed_returns(loaded.owner)},
-        maps=tuple(_maps(loaded, events, threads_added)),
-        programs=programs,
-        version=__version__,
-        kernel=platform.release(),
-        label_name=label,
-    )
+
+    def __init__(self, loaded: Loaded, label: str | None) -> None:
+        self._loaded, self._maps, self._label = loaded, loaded.maps, label
+        self._cell = _CellFields(self._maps["cells"].layout.value)
+        self._threads_added = 0
+
+    def read(self, returns_unseen: int) -> Snapshot:
+        """All numbers as of now.
+
+        `returns_unseen` is the number of calls in flight of which no probe will see the return.
+        Durations are read before returns, and returns before entries. So a call that happens during
+        the reading counts as in flight, and never as returned without having entered.
+        """
+        label = self._label
+        cells = {name: list(self._cells(name)) for name in ("cells", "function_cells")}
+        labelled = list(self._labelled_cells(label)) if label else []
+        operations = [_operation_series(*cell) for cell in cells["cells"]]
+        operations += [_operation_series(*cell) for cell in labelled if cell[0] < _CELLS]
+        functions = [self._function_series(*cell) for cell in cells["function_cells"]]
+        functions += [
+            self._function_series(index - _CELLS, value, aggregate)
+            for index, value, aggregate in labelled
+            if index >= _CELLS
+        ]
+        probes = (*self._operation_probes(), *self._function_probes())
+        events = dict(zip(EVENTS, (values[0] for values in self._sums("events")), strict=True))
+        events["return_without_entry"] += returns_unseen
+        programs = tuple(self._programs())
+        return Snapshot(
+            monotonic_ns=time.monotonic_ns(),
+            operations=(*operations, *_operations_in_the_kernel(functions)),
+            functions=tuple(functions),
+            probes=probes,
+            lost={reason: events[reason] for reason in LOST_REASONS}
+            | {"probe_missed": _missed_runs(programs) + missed_returns(self._loaded.owner)},
+            maps=tuple(self._map_use(events)),
+            programs=programs,
+            version=__version__,
+            kernel=platform.release(),
+            label_name=label,
+        )
+
+    def follow(self, pids: Iterable[int]) -> None:
+        """Trace these processes; for programs compiled with a filter by process."""
+        rows = self._maps["followed"]
+        flags = rows.layout.value["is_followed"]
+        found: dict[int, bytearray] = {}
+        for pid in pids:
+            index, column = divmod(pid, flags.length)
+            found.setdefault(index, bytearray(flags.length))[column] = 1
+        for index, row in found.items():
+            key = rows.layout.key.pack(**{VALUE: index})
+            rows.update(key, rows.layout.value.pack(is_followed=bytes(row)))
+
+    def choose_cgroup(self, descriptor: int) -> None:
+        """Trace the cgroup with this directory; for programs compiled with a filter by cgroup."""
+        self._set_first("cgroups", descriptor)
+
+    def arm(self) -> None:
+        """Tell the programs that all probes are attached; they then count returns without entry."""
+        self._set_first("armed", 1)
+
+    def add_idle_thread(self, tid: int) -> None:
+        """Add a thread that is in no traced call, unless the map of threads has it already."""
+        threads = self._maps["threads"]
+        self._threads_added += threads.insert(
+            threads.layout.key.pack(**{VALUE: tid}),
+            threads.layout.value.pack(number=_NUMBER_OF_IDLE_THREAD),
+        )
+
+    def threads_in_calls(self) -> set[int]:
+        """The ids of threads with a call in flight, as the programs have it."""
+        calls, threads = self._maps["calls"], self._maps["threads"]
+        call, key = calls.layout.value, threads.layout.key
+        found = {
+            call.number("pid_tgid", value) & 0xFFFFFFFF
+            for _, value in calls.items()
+            if call.number("start_ns", value)
+        }
+        return found | {
+            key.number(VALUE, tid)
+            for tid, value in threads.items()
+            if call.number("start_ns", value)
+        }
+
+    def _set_first(self, name: str, value: int) -> None:
+        layout = self._maps[name].layout
+        self._maps[name].update(layout.key.pack(**{VALUE: 0}), layout.value.pack(**{VALUE: value}))
+
+    def _sums(self, name: str) -> Iterator[memoryview]:
+        """The values of a per-CPU array of structs of u64, in the order of their indices."""
+        source = self._maps.get(name)
+        if source is not None:
+            for _, values in source.items():
+                yield sum_of_cpus(values, source.field_size)
+
+    def _cells(self, name: str) -> Iterator[_Cell]:
+        """Cells without a label: of all calls, or of those that found the labelled map full."""
+        for index, cell in enumerate(self._sums(name)):
+            if cell[self._cell.count]:
+                yield index, "other" if self._label else None, self._cell.aggregate(cell)
+
+    def _labelled_cells(self, label: str) -> Iterator[_Cell]:
+        source = self._maps["labelled_cells"]
+        number, text = source.layout.key["cell"].bytes, source.layout.key["label"].bytes
+        for key, values in source.items():
+            cell = sum_of_cpus(values, source.field_size)
+            if cell[self._cell.count]:
+                index = int.from_bytes(key[number], sys.byteorder)
+                yield index, _label_text(label, key[text]), self._cell.aggregate(cell)
+
+    def _function_series(self, index: int, label: str | None, aggregate: Aggregate) -> Series:
+        index, transport = divmod(index, len(TRANSPORTS))
+        function, path = divmod(index, len(PATHS))
+        name = self._loaded.functions[function]
+        return Series(name, PATHS[path], TRANSPORTS[transport], label, aggregate)
+
+    def _operation_probes(self) -> Iterator[ProbeStats]:
+        for name, counts in zip(self._loaded.calls, self._probe_counts("probes"), strict=True):
+            yield ProbeStats(
+                name,
+                _OPERATION_OF_CALL[name],
+                self._loaded.plan.operations,
+                name in self._loaded.attached,
+                *counts,
+            )
+
+    def _function_probes(self) -> Iterator[ProbeStats]:
+        loaded, mechanism = self._loaded, self._loaded.plan.functions or "none"
+        for name, counts in zip(
+            loaded.functions, self._probe_counts("function_probes"), strict=True
+        ):
+            function = _FUNCTIONS[name]
+            operation = None if function.serves_user_too else function.operation
+            yield ProbeStats(
+                name, operation, mechanism, name in loaded.attached, *counts, path="kernel"
+            )
+        for name in loaded.absent:
+            yield ProbeStats(name, None, mechanism, False, 0, 0, 0, path="kernel")
+
+    def _probe_counts(self, name: str) -> Iterator[tuple[int, int, int]]:
+        """Entries, returns and abandoned calls of each probe. Returns are read before entries."""
+        if name not in self._maps:
+            return
+        layout = self._maps[name].layout.value
+        entered, returned, abandoned = (
+            layout[field].words.start for field in ("entered", "returned", "abandoned")
+        )
+        ended = [(values[returned], values[abandoned]) for values in self._sums(name)]
+        for values, others in zip(self._sums(name), ended, strict=True):
+            yield values[entered], *others
+
+    def _programs(self) -> Iterator[ProgramStats]:
+        for name, descriptor in self._loaded.programs.items():
+            info = program_info(descriptor)
+            yield ProgramStats(name, info.run_time_ns / 1e9, info.run_count, info.recursion_misses)
+
+    def _map_use(self, events: dict[str, int]) -> Iterator[MapUse]:
+        """Entries of the maps that can be full. Arrays have room for all of their keys."""
+        capacity = self._maps["threads"].capacity
+        threads = events["thread_added"] - events["thread_removed"] + self._threads_added
+        yield MapUse("threads", threads, capacity)
+        if self._loaded.functions:
+            used = events["function_thread_added"] - events["function_thread_removed"]
+            yield MapUse("functions_of_thread", used, capacity)
+        if source := self._maps.get("labelled_cells"):
+            yield MapUse("labelled_cells", sum(1 for _ in source.items()), source.capacity)
 
 
-def _missed_runs(programs: tuple[ProgramUse, ...]) -> int:
-    """Without those of programs that have a copy: what the one misses, the other sees."""
+class _CellFields:
+    """The positions of the fields of struct cell in a view of it as 64-bit numbers."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.count = layout["count"].words.start
+        self._sum_ns, self._bytes = layout["sum_ns"].words.start, layout["bytes"].words.start
+        self._errors, self._slots = layout["errors"].words, layout["slots"].words
+        self._no_errors = bytes(8 * layout["errors"].length)
+
+    def aggregate(self, cell: memoryview) -> Aggregate:
+        """The cell as an Aggregate."""
+        errors = cell[self._errors]
+        named = {}
+        # Comparing bytes is fast; a loop over the errors would take most of the time of a scrape.
+        if errors.tobytes() != self._no_errors:
+            named = {ERRNO_NAMES[i]: number for i, number in enumerate(errors) if number}
+        return Aggregate(
+            cell[self.count],
+            cell[self._sum_ns],
+            cell[self._bytes],
+            named,
+            tuple(cell[self._slots]),
+        )
+
+
+def _missed_runs(programs: tuple[ProgramStats, ...]) -> int:
+    """Without programs that have a copy: the copy sees the calls that the program misses."""
     names = {program.name for program in programs}
     return sum(
         program.misses
@@ -82,56 +250,13 @@ def _missed_runs(programs: tuple[ProgramUse, ...]) -> int:
     )
 
 
-def _sums(loaded: Loaded, name: str) -> Iterator[memoryview]:
-    """The values of a per-CPU array of structs of u64, in the order of their indices."""
-    source = loaded.maps.get(name)
-    if source is not None:
-        for _, values in source.items():
-            yield sum_of_cpus(values, source.field_size)
-
-
-_Cell = tuple[int, str | None, Aggregate]
-
-
-def _cells(loaded: Loaded, name: str, label: str | None) -> Iterator[_Cell]:
-    """Cells without a label of their own: all of them, or those that found no room for one."""
-    for index, fields in enumerate(_sums(loaded, name)):
-        if fields[0]:
-            yield index, "other" if label else None, _aggregate(fields)
-
-
-def _labelled_cells(loaded: Loaded, label: str) -> Iterator[_Cell]:
-    source = loaded.maps["labelled_cells"]
-    for key, values in source.items():
-        fields = sum_of_cpus(values, source.field_size)
-        if fields[0]:
-            index = int.from_bytes(key[:4], "little")
-            yield index, _label_text(label, key[8:]), _aggregate(fields)
-
-
-def _aggregate(fields: memoryview) -> Aggregate:
-    count, sum_ns, moved = fields[:_ERRORS_AT]
-    errors = fields[_ERRORS_AT:_SLOTS_AT]
-    named = {}
-    if errors.tobytes() != _NO_ERRORS:  # a comparison of memory, where a loop would take longest
-        named = {ERRNO_NAMES[i]: number for i, number in enumerate(errors) if number}
-    return Aggregate(count, sum_ns, moved, named, tuple(fields[_SLOTS_AT:]))
-
-
 def _operation_series(index: int, label: str | None, aggregate: Aggregate) -> Series:
     operation, transport = divmod(index, len(TRANSPORTS))
     return Series(OPERATIONS[operation].name, "user", TRANSPORTS[transport], label, aggregate)
 
 
-def _function_series(loaded: Loaded, index: int, label: str | None, aggregate: Aggregate) -> Series:
-    index, transport = divmod(index, len(TRANSPORTS))
-    function, path = divmod(index, len(PATHS))
-    name = loaded.functions[function]
-    return Series(name, PATHS[path], TRANSPORTS[transport], label, aggregate)
-
-
 def _operations_in_the_kernel(functions: list[Series]) -> Iterator[Series]:
-    """The functions that code in the kernel calls as operations, under the operations' names."""
+    """Functions that kernel code calls as operations, merged under the operations' names."""
     found: dict[tuple[str, str, str | None], list[Aggregate]] = {}
     for series in functions:
         operation = _FUNCTIONS[series.name].operation
@@ -145,64 +270,5 @@ def _operations_in_the_kernel(functions: list[Series]) -> Iterator[Series]:
 def _label_text(label: str, raw: bytes) -> str:
     if label == "comm":
         return raw.split(b"\0")[0].decode(errors="replace")
-    number = int.from_bytes(raw[:8], "little")
+    number = int.from_bytes(raw[:8], sys.byteorder)
     return cgroup_path(number) if label == "cgroup" else str(number)
-
-
-def _operation_probes(loaded: Loaded) -> Iterator[ProbeStats]:
-    for name, (entered, returned, abandoned) in zip(
-        loaded.probes, _traffic(loaded, "probes"), strict=True
-    ):
-        yield ProbeStats(
-            name=name,
-            operation=_OPERATION_OF_CALL[name],
-            mechanism=loaded.operations_by,
-            attached=True,
-            entries=entered,
-            returns=returned,
-            abandoned=abandoned,
-        )
-
-
-def _function_probes(loaded: Loaded) -> Iterator[ProbeStats]:
-    for name, (entered, returned, abandoned) in zip(
-        loaded.functions, _traffic(loaded, "function_probes"), strict=True
-    ):
-        function = _FUNCTIONS[name]
-        yield ProbeStats(
-            name=name,
-            operation=None if function.serves_user_too else function.operation,
-            mechanism=loaded.mechanism,
-            attached=name not in loaded.failures,
-            entries=entered,
-            returns=returned,
-            abandoned=abandoned,
-            path="kernel",
-        )
-    for name in loaded.absent:
-        yield ProbeStats(name, None, loaded.mechanism, False, 0, 0, 0, "kernel")
-
-
-def _traffic(loaded: Loaded, name: str) -> Iterator[tuple[int, int, int]]:
-    """Calls that entered, returned, were abandoned, of each probe. Returns are read first."""
-    returned = [(values[1], values[2]) for values in _sums(loaded, name)]
-    entered = [values[0] for values in _sums(loaded, name)]
-    for number, others in zip(entered, returned, strict=True):
-        yield number, *others
-
-
-def _programs(loaded: Loaded) -> Iterator[ProgramUse]:
-    for name, descriptor in loaded.programs.items():
-        info = program_info(descriptor)
-        yield ProgramUse(name, info.run_time_ns / 1e9, info.run_count, info.recursion_misses)
-
-
-def _maps(loaded: Loaded, events: dict[str, int], threads_added: int) -> Iterator[MapUse]:
-    """How full those maps are that can be full; the others have a place for everything."""
-    threads = events["thread_added"] - events["thread_removed"] + threads_added
-    yield MapUse("threads", threads, loaded.maps["threads"].capacity)
-    if loaded.functions:
-        used = events["function_thread_added"] - events["function_thread_removed"]
-        yield MapUse("functions_of_thread", used, loaded.maps["threads"].capacity)
-    if source := loaded.maps.get("labelled_cells"):
-        yield MapUse("labelled_cells", sum(1 for _ in source.items()), source.capacity)

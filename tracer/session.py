@@ -5,45 +5,39 @@
         ...
         print(session.snapshot().total("recv").count)
 
-The probes live as long as this process holds their descriptors, and no longer.
+The probes exist as long as this process holds their descriptors.
 """
 
 import contextlib
 import os
-import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tracer.errors import PermissionRefused, UnsupportedError, UsageError
 from tracer.kernel.blocked_threads import blocked_threads
-from tracer.kernel.capabilities import in_initial_pid_namespace, kernel_preempts, require_basics
+from tracer.kernel.capabilities import in_initial_pid_namespace, require_basics
 from tracer.kernel.cgroups import cgroup_directory
 from tracer.kernel.kprobe_events import remove_leftovers, start_guardian
-from tracer.kernel.mechanisms import prove, works
 from tracer.kernel.program_info import enable_run_statistics
-from tracer.loading.parent import Loaded, load
+from tracer.loading.parent import Loaded, load, program_for
 from tracer.model.config import Config
 from tracer.model.snapshot import Snapshot
-from tracer.reader import read
+from tracer.reader import Reader
 
 __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
 
 NOT_IN_THIS_KERNEL = "not in this kernel"
-"""Why a function has no probe though nothing failed: kernels differ in what they have."""
-
-_CALL = struct.Struct("=8xQI36xI4x")  # struct call of bpf/in_flight.h: start_ns, tid, number
-_MADE_BY_TRACER = (1 << 32) - 1  # as there
+"""Reason of a function without a probe that this kernel does not have."""
 
 
 class Session:
     """Traces from `start` to `stop`; also a context manager.
 
-    `start` raises TracerError (or one of its kind) with a one-line message if the machine, the
-    kernel or the user's rights do not allow it; nothing is left behind then.
+    `start` raises TracerError if the machine, the kernel or the user's rights do not allow tracing;
+    it then removes all that it has loaded.
     """
 
     def __init__(self, config: Config) -> None:
@@ -51,53 +45,49 @@ class Session:
         self._loaded: Loaded | None = None
         self._statistics: int | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
-        self._threads_added = 0
+        self._reader: Reader | None = None
         self._returns_unseen = 0
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
-        """Compile, load, attach. Returns with every probe in place."""
+        """Compile, load and attach. When it returns, every probe is attached."""
         require_basics()
         _require_processes(self.config.filter.pids)
         if self.config.filter.cgroup is not None:
             cgroup_directory(self.config.filter.cgroup)
-        mechanism = _choose(self.config.mechanism)
         try:
-            self._start(mechanism)
+            self._start()
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, mechanism: str) -> None:
+    def _start(self) -> None:
+        program = program_for(_without_own_pid_in_namespace(self.config))
         inherited: tuple[int, ...] = ()
-        if mechanism == "kprobe":
+        if program.plan.functions == "kprobe":
             remove_leftovers()
             self._guardian = start_guardian()
-            # So that the guardian waits for the loader as well, should we be killed meanwhile.
+            # So that the guardian waits for the loader too, if this process is killed meanwhile.
             inherited = (_input_of(self._guardian),)
-        self._loaded = load(_without_own_pid_in_namespace(self.config), mechanism, inherited)
+        self._loaded = load(program, inherited)
+        self._reader = Reader(self._loaded, self.config.label)
         if self.config.measure_cost:
             self._statistics = _enable_statistics()
-        self._set_filter()
-        self._know_threads_already_blocked()
-        self._loaded.maps["armed"].update(bytes(4), struct.pack("=I", 1))
+        self._set_filter(self._reader)
+        self._know_threads_already_blocked(self._reader)
+        self._reader.arm()
 
     def stop(self) -> None:
         """Remove every probe. Safe to call twice."""
         if self._loaded is not None:
             self._loaded.close()
-            self._loaded = None
+            self._loaded = self._reader = None
         if self._guardian is not None:
             self._guardian.communicate()
             self._guardian = None
@@ -106,15 +96,16 @@ class Session:
             self._statistics = None
 
     def snapshot(self) -> Snapshot:
-        """All the numbers as of now. Costs a few system calls; never changes what is counted."""
+        """All numbers as of now. Takes some system calls; does not change what is counted."""
         loaded = self._running()
-        by_kprobe = loaded.mechanism == "kprobe" or loaded.operations_by == "kprobe_multi"
+        assert self._reader is not None
+        by_kprobe = loaded.plan.functions == "kprobe" or loaded.plan.operations == "kprobe_multi"
         with _alone_on_this_cpu() if by_kprobe else contextlib.nullcontext():
-            return read(loaded, self.config.label, self._threads_added, self._returns_unseen)
+            return self._reader.read(self._returns_unseen)
 
     @property
     def failures(self) -> dict[str, str]:
-        """Probes that could not be attached, with the reason."""
+        """Functions without a probe, and why."""
         loaded = self._running()
         return dict.fromkeys(loaded.absent, NOT_IN_THIS_KERNEL) | loaded.failures
 
@@ -123,59 +114,43 @@ class Session:
             raise RuntimeError("the session is not running: call start() first")
         return self._loaded
 
-    def _set_filter(self) -> None:
-        maps, chosen = self._running().maps, self.config.filter
-        rows: dict[int, bytearray] = {}
-        for pid in chosen.pids:
-            rows.setdefault(pid // 64, bytearray(64))[pid % 64] = 1
-        for index, row in rows.items():
-            maps["followed"].update(struct.pack("=I", index), bytes(row))
+    def _set_filter(self, reader: Reader) -> None:
+        chosen = self.config.filter
+        if chosen.pids:
+            reader.follow(chosen.pids)
         if chosen.cgroup is not None:
             directory = os.open(cgroup_directory(chosen.cgroup), os.O_RDONLY)
             try:
-                maps["cgroups"].update(bytes(4), struct.pack("=I", directory))
+                reader.choose_cgroup(directory)
             finally:
                 os.close(directory)
 
-    def _know_threads_already_blocked(self) -> None:
-        """Those in calls that do not count are made known, as if they had been seen entering.
+    def _know_threads_already_blocked(self, reader: Reader) -> None:
+        """Make threads known that are in a call that does not count, as if seen entering it.
 
         For those in calls that count, the tracepoint sees the return, and that no entry was seen.
-        kprobe_multi does not, and they are lost as of now (unless a filter that is the kernel
-        side's to apply says which of them are).
+        kprobe_multi does not see the return, so these calls are counted as lost now; with a filter
+        that only the kernel side applies, it is not known which of them belong to the trace.
         """
-        chosen, threads = self.config.filter, self._running().maps["threads"]
+        chosen = self.config.filter
         unseen = set()
         for tid, counts in blocked_threads(chosen.pids, self.config.operations):
             if counts:
                 unseen.add(tid)
             else:
-                idle = _CALL.pack(0, 0, _MADE_BY_TRACER)
-                self._threads_added += threads.insert(struct.pack("=I", tid), idle)
-        if self._running().operations_by == "tracepoint" or chosen.comms or chosen.cgroup:
+                reader.add_idle_thread(tid)
+        by_tracepoint = self._running().plan.operations == "tracepoint"
+        if by_tracepoint or chosen.comms or chosen.cgroup:
             return
-        self._returns_unseen = len(unseen - self._threads_seen_entering() - _own_threads())
-
-    def _threads_seen_entering(self) -> set[int]:
-        """That are in a call now, as the kernel side has it (bpf/in_flight.h)."""
-        maps = self._running().maps
-        found = set()
-        for _, value in maps["calls"].items():
-            start_ns, tid, _ = _CALL.unpack(value)
-            if start_ns:
-                found.add(tid)
-        for key, value in maps["threads"].items():
-            if _CALL.unpack(value)[0]:
-                found.add(int.from_bytes(key, "little"))
-        return found
+        self._returns_unseen = len(unseen - reader.threads_in_calls() - _own_threads())
 
 
 @contextlib.contextmanager
 def _alone_on_this_cpu() -> Iterator[None]:
-    """Keep other threads off the CPU that this thread runs on, if we may.
+    """Keep other threads off the CPU of this thread, if the user has the right to.
 
-    While a thread is inside a bpf(2) that reads a map, the kernel runs no program of a kprobe on
-    its CPU. A kernel that preempts there would let other threads' calls go by unseen meanwhile.
+    While a thread reads a map by bpf(2), the kernel runs no kprobe programs on its CPU. If another
+    thread preempted it there, the calls of that thread would not be counted.
     """
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
@@ -199,7 +174,7 @@ def _input_of(guardian: "subprocess.Popen[bytes]") -> int:
 
 
 def _without_own_pid_in_namespace(config: Config) -> Config:
-    """Inside a PID namespace our number is another process's for the kernel side."""
+    """In a PID namespace, our pid is a different process in the numbering that programs see."""
     return config if in_initial_pid_namespace() else replace(config, tracer_pid=0)
 
 
@@ -211,18 +186,6 @@ def _enable_statistics() -> int:
             "cannot measure the programs' cost: the kernel refuses (EPERM); needs CAP_SYS_ADMIN: "
             "run as root"
         ) from error
-
-
-def _choose(mechanism: str) -> str:
-    """The function layer's mechanism: what was asked for, or the best that works here.
-
-    fentry is cheaper; where the kernel preempts, a kprobe sees calls that fentry does not.
-    """
-    if mechanism != "auto":
-        prove(mechanism)
-        return mechanism
-    candidates = ("kprobe", "fentry") if kernel_preempts() else ("fentry", "kprobe")
-    return next(filter(works, candidates), "tracepoint")
 
 
 def _require_processes(pids: tuple[int, ...]) -> None:
@@ -243,7 +206,7 @@ def _require_processes(pids: tuple[int, ...]) -> None:
 
 
 def _process_of(pid: int) -> int | None:
-    """The thread group of this number; None if there is no such process or thread."""
+    """The thread group id of this process or thread; None if it does not exist."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("Tgid:"):

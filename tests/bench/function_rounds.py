@@ -31,10 +31,11 @@ from tests.bench.peers import (
     running,
 )
 from tests.bench.statistic import in_turns
-from tracer.kernel import raw_bpf
+from tracer.kernel import trial_programs
 from tracer.kernel.btf import KernelTypes
 from tracer.kernel.libbpf import last_error, libbpf
 from tracer.kernel.program_info import program_info
+from tracer.kernel.programs import AttachType, ProgramType, load_program
 from tracer.loading.source import bpf_directory
 
 __all__ = [
@@ -143,30 +144,34 @@ def _account(calls: Calls, programs: list[int]) -> tuple[float, float]:
 
 def _attach(probe: _Probe, attached: contextlib.ExitStack) -> None:
     if probe.kind == "tracing":
-        attached.enter_context(raw_bpf.attach(probe.program))
+        attached.enter_context(trial_programs.attach(probe.program))
     elif probe.kind == "raw_tracepoint":
-        attached.enter_context(raw_bpf.attach(probe.program, probe.target))
+        attached.enter_context(trial_programs.attach(probe.program, probe.target))
     else:
-        event = raw_bpf.open_event(
+        event = trial_programs.open_event(
             int(_KPROBES.read_text()), int(probe.kind == "kretprobe"), probe.target
         )
-        raw_bpf.attach_to_event(attached.enter_context(event), probe.program)
+        trial_programs.attach_to_event(attached.enter_context(event), probe.program)
 
 
 def _empty_kprobe(_calls: Calls) -> list[_Probe]:
-    program = raw_bpf.load_program(raw_bpf.Kind.KPROBE, EMPTY_PROGRAM)
+    program = load_program(ProgramType.KPROBE, EMPTY_PROGRAM, name="empty")
     return [_Probe(kind, name, program) for kind in ("kretprobe", "kprobe") for name in _FUNCTIONS]
 
 
 def _empty_fentry(_calls: Calls) -> list[_Probe]:
     probes = []
     with KernelTypes() as types:
-        for attach_type in (raw_bpf.Kind.FEXIT, raw_bpf.Kind.FENTRY):
+        for attach_type in (AttachType.FEXIT, AttachType.FENTRY):
             for name in _FUNCTIONS:
                 number = types.function_id(name)
                 assert number is not None
-                program = raw_bpf.load_program(
-                    raw_bpf.Kind.TRACING, EMPTY_PROGRAM, attach_type=attach_type, function=number
+                program = load_program(
+                    ProgramType.TRACING,
+                    EMPTY_PROGRAM,
+                    name="empty",
+                    attach_type=attach_type,
+                    function=number,
                 )
                 probes.append(_Probe("tracing", name, program))
     return probes

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.calls import Calls, Work
-from tracer.kernel import raw_bpf
+from tracer.kernel import trial_programs
 from tracer.kernel.capabilities import tracefs_directory
 from tracer.kernel.libbpf import last_error, libbpf
 from tracer.kernel.program_info import enable_run_statistics
+from tracer.kernel.programs import ProgramType
 from tracer.model.config import Config, Filter
 from tracer.session import Session
 
@@ -73,9 +74,9 @@ def empty(_pid: int) -> Iterator[int]:
     with contextlib.ExitStack() as held:
         for tracepoint in _TRACEPOINTS:
             number = int((tracefs_directory() / f"events/syscalls/{tracepoint}/id").read_text())
-            program = held.enter_context(raw_bpf.load(raw_bpf.Kind.TRACEPOINT, EMPTY_PROGRAM))
-            event = held.enter_context(raw_bpf.open_event(_TRACEPOINT, number))
-            raw_bpf.attach_to_event(event, program)
+            program = held.enter_context(trial_programs.load(ProgramType.TRACEPOINT, EMPTY_PROGRAM))
+            event = held.enter_context(trial_programs.open_event(_TRACEPOINT, number))
+            trial_programs.attach_to_event(event, program)
         yield os.getpid()
 
 
@@ -84,7 +85,7 @@ def empty_raw(_pid: int) -> Iterator[int]:
     """Programs that do nothing, on the raw tracepoints that this tracer uses: its lower limit."""
     with contextlib.ExitStack() as held:
         for tracepoint in (b"sys_enter", b"sys_exit"):
-            program = held.enter_context(raw_bpf.load(_RAW_TRACEPOINT, EMPTY_PROGRAM))
+            program = held.enter_context(trial_programs.load(_RAW_TRACEPOINT, EMPTY_PROGRAM))
             link = libbpf().bpf_raw_tracepoint_open(tracepoint, program)
             if link < 0:
                 raise last_error()

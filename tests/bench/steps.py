@@ -3,7 +3,6 @@
 
 import os
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,11 +12,10 @@ from tests.bench.calls import Calls, Work
 from tests.bench.peers import run_statistics
 from tests.bench.report import Section, table
 from tests.bench.statistic import Figure
-from tracer.kernel.maps import Map
 from tracer.kernel.program_info import program_info
 from tracer.loading.attachments import Attachment
 from tracer.loading.child import Attacher, compile_program, import_bcc
-from tracer.loading.source import build
+from tracer.loading.parent import order_for, program_for
 from tracer.model.config import Config, Filter
 
 __all__ = ["measure"]
@@ -87,17 +85,18 @@ def _round(calls: Calls, programs: dict[str, int]) -> dict[str, float]:
 def _attached(pid: int) -> Iterator[dict[str, int]]:
     """The programs' descriptors by name, with everything in place."""
     config = Config(filter=Filter(pids=(pid,)), mechanism="tracepoint", tracer_pid=os.getpid())
-    program = build(config, "tracepoint")
+    order = order_for(program_for(config))
     text = Path(__file__).with_name("steps.bpf.c").read_text()
     assert set(re.findall(r"int (step_\w+)", text)) == _STEPS.keys()
-    bpf = compile_program(import_bcc(), replace(program, text=f"{program.text}\n{text}"))
+    bpf = compile_program(import_bcc(), replace(order, text=f"{order.text}\n{text}"))
     attacher = Attacher(import_bcc(), bpf, os.getpid())
     try:
-        row = bytearray(64)
-        row[pid % 64] = 1
-        Map(bpf["followed"].map_fd).update(struct.pack("=I", pid // 64), bytes(row))
+        followed = bpf["followed"]
+        row = followed.Leaf()
+        row.is_followed[pid % 64] = 1
+        followed[followed.Key(pid // 64)] = row
         steps = [Attachment("raw_tracepoint", name, "sys_enter") for name in _STEPS]
-        if failures := list(filter(None, map(attacher.attach, [*program.attachments, *steps]))):
+        if failures := list(filter(None, map(attacher.attach, [*order.attachments, *steps]))):
             raise RuntimeError(f"cannot attach: {failures}")
         yield {name: attacher.programs[name] for name in _STEPS | _WHOLE}
     finally:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tracer.doctor import toolchain
-from tracer.errors import TracerError, UnsupportedError
-from tracer.kernel import raw_bpf
+from tracer.errors import TracerError, UnsupportedError, cause_of
+from tracer.kernel import trial_programs
 from tracer.kernel.capabilities import (
     in_initial_pid_namespace,
     lift_memory_limit,
@@ -22,7 +22,7 @@ from tracer.kernel.capabilities import (
 from tracer.kernel.cgroups import cgroup_directory
 from tracer.kernel.mechanisms import prove
 from tracer.kernel.program_info import program_info
-from tracer.kernel.raw_bpf import Kind
+from tracer.kernel.programs import ProgramType
 
 __all__ = ["Check", "can_trace", "examine", "to_json"]
 
@@ -50,7 +50,7 @@ def examine() -> Iterator[Check]:
             found = cause.partition(": ")[2] or cause
             yield Check(name, ok=False, required=required, found=found, mend=mend)
         except OSError as error:
-            found = f"{error.strerror} ({raw_bpf.errno_name(error)})"
+            found = cause_of(error)
             yield Check(name, ok=False, required=required, found=found, mend=_MENDS[name])
         else:
             yield Check(name, ok=True, required=required, found=found, mend=None)
@@ -87,19 +87,21 @@ def _rights() -> str:
 
 def _bpf() -> str:
     with (
-        raw_bpf.make_counter() as counter,
-        raw_bpf.load(Kind.TRACEPOINT, raw_bpf.counting(counter)),
+        trial_programs.make_counter() as counter,
+        trial_programs.load(ProgramType.TRACEPOINT, trial_programs.counting(counter)),
     ):
         return "a map was made and a program loaded"
 
 
 def _lockdown() -> str:
-    with raw_bpf.load(Kind.TRACEPOINT, raw_bpf.READING_KERNEL_MEMORY):
+    with trial_programs.load(ProgramType.TRACEPOINT, trial_programs.READING_KERNEL_MEMORY):
         return "programs may read the kernel's memory"
 
 
 def _jit() -> str:
-    with raw_bpf.load(Kind.TRACEPOINT, raw_bpf.READING_KERNEL_MEMORY) as program:
+    with trial_programs.load(
+        ProgramType.TRACEPOINT, trial_programs.READING_KERNEL_MEMORY
+    ) as program:
         size = program_info(program).jited_length
     if not size:
         raise UnsupportedError(
@@ -120,7 +122,7 @@ def _btf() -> str:
 
 def _operations() -> str:
     from tracer.kernel.btf import KernelTypes  # noqa: PLC0415 - as above
-    from tracer.loading.operation_layer import operations_by, preempts_tracepoints  # noqa: PLC0415
+    from tracer.loading.plan import operations_by, preempts_tracepoints  # noqa: PLC0415
 
     with KernelTypes() as types:
         mechanism, is_disturbed = operations_by(types), preempts_tracepoints(types)

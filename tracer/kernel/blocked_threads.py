@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Threads that are inside a call right now, before tracing begins.
+"""Threads that are in a system call when tracing starts.
 
-When such a call returns, its entry was not seen. If it was a read, write or close, it can no longer
-be told then whether it was on a socket; it can be beforehand.
+The programs do not see such a call enter. When a read, write or close returns, they can no longer
+tell whether it was on a socket. /proc can tell while the call is still in flight.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ __all__ = ["blocked_threads"]
 def blocked_threads(
     pids: tuple[int, ...] = (), operations: Collection[str] = ()
 ) -> Iterator[tuple[int, bool]]:
-    """Thread ids, of these processes or of all, and whether the call is one that counts.
+    """Yield thread ids of these processes (default: all), and whether the thread's call counts.
 
-    Only threads in system calls of `operations` (of all, if empty) are told; a call counts unless
-    it may be on any file, and is on one that is no socket.
+    Yields only threads in system calls of `operations` (default: all). A call counts unless its
+    system call takes any file and the file is not a socket.
     """
     numbers = architecture().numbers
     subjects = {
@@ -32,7 +32,7 @@ def blocked_threads(
     processes = (Path(f"/proc/{pid}") for pid in pids) if pids else Path("/proc").glob("[1-9]*")
     for process in processes:
         for task in _tasks(process):
-            with contextlib.suppress(OSError):  # it ended meanwhile
+            with contextlib.suppress(OSError):  # the thread has ended
                 # The number and arguments of the call, or "running".
                 number, *arguments = (task / "syscall").read_text().split()
                 if arguments and (subject := subjects.get(int(number))) is not None:

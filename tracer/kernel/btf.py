@@ -6,7 +6,6 @@ The layout of BTF: the kernel's Documentation/bpf/btf.rst and include/uapi/linux
 
 import ctypes
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 from tracer.errors import UnsupportedError
@@ -59,12 +58,7 @@ class KernelTypes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         libbpf().btf__free(self._btf)
 
     def struct_id(self, name: str) -> int | None:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Return probes made by name in tracefs, and their end.
+"""Return probes that are made by name in tracefs, and how they are removed.
 
-A kretprobe has room for a bounded number of calls in progress (maxactive), by default twice the
-CPUs or ten: more threads blocked in accept than that, and all further ones are missed. Only a probe
-made by name in `kprobe_events` can have more room; and such a probe outlives the process that made
-it. So each carries the number of the tracer it belongs to, a guardian removes it when that process
-is gone, however it went, and a new tracer removes what a dead one may have left all the same (the
-guardian can be killed too).
+A kretprobe has room for a limited number of calls in flight (maxactive), by default twice the
+number of CPUs, or ten. If more threads than that are blocked in accept, the kernel misses the
+returns of the others. Only a probe made by name in `kprobe_events` can have more room, and such a
+probe stays after the process that made it. So its name has the pid of its tracer. A guardian
+process removes the probe when that tracer has ended, also when it was killed. The guardian can be
+killed too, so a new tracer removes the probes of tracers that no longer run.
 
-The names: lunatik_<tracer's pid>_<function>_bcc_<loader's pid>; the last part is added by bcc.
+The names: lunatik_<tracer's pid>_<function>_bcc_<loader's pid>; bcc adds the last part.
 """
 
 import errno
@@ -23,8 +23,8 @@ __all__ = ["event_name", "missed_returns", "remove_leftovers", "start_guardian"]
 
 _NAME = re.compile(r"^r\d*:(?P<group>[^/\s]+)/(?P<name>lunatik_(?P<pid>\d+)_\S+)")
 
-# Reads until the last writer of its standard input is gone, then removes the tracer's events.
-# One that is still held by a perf event is busy for a moment, until the kernel is through with it.
+# Waits until all processes that hold the other end of its standard input have ended. Then removes
+# the tracer's events, in several attempts: EBUSY means that a perf event still holds one.
 _GUARDIAN = r"""
 trap "" INT TERM HUP
 read -r _
@@ -38,14 +38,15 @@ done
 
 
 def event_name(tracer_pid: int, function: str) -> str:
-    """What the return probe of a function is to be called."""
+    """The name for the return probe of a function."""
     return f"lunatik_{tracer_pid}_{function}"
 
 
 def start_guardian() -> "subprocess.Popen[bytes]":
-    """Watch over this process's events; closing its standard input makes the guardian remove them.
+    """Start the guardian of this process's events; it removes them when its standard input ends.
 
-    It is a shell of one megabyte in a session of its own, so that no signal to our group ends it.
+    It is a shell that takes one megabyte. It runs in its own session, so a signal to this process
+    group does not end it.
     """
     return subprocess.Popen(
         ["/bin/sh", "-c", _GUARDIAN, "lunatik-socket-guardian", str(os.getpid())],
@@ -58,7 +59,7 @@ def start_guardian() -> "subprocess.Popen[bytes]":
 
 
 def remove_leftovers() -> None:
-    """Remove the events of tracers that are no more; never those of one that runs."""
+    """Remove the events of tracers that have ended, not those of a running tracer."""
     events = tracefs_directory() / "kprobe_events"
     if not events.exists():
         return
@@ -69,8 +70,8 @@ def remove_leftovers() -> None:
 
 
 def _remove(events: Path, event: str) -> None:
-    # Never opened with O_TRUNC: that removes everyone's events. Nor with Python's mode "a", which
-    # seeks, and this file cannot.
+    # O_TRUNC would remove the events of all programs. Python's mode "a" seeks, which this file
+    # does not support.
     descriptor = os.open(events, os.O_WRONLY | os.O_APPEND)
     try:
         os.write(descriptor, f"-:{event}\n".encode())
@@ -82,7 +83,7 @@ def _remove(events: Path, event: str) -> None:
 
 
 def missed_returns(tracer_pid: int | None) -> int:
-    """How many calls found no room in this tracer's return probes; None if it has none."""
+    """How many calls found no room in the return probes of this tracer; None: it has no probes."""
     if tracer_pid is None:
         return 0
     total = 0

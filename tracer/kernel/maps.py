@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reading BPF maps through their descriptors, with libbpf's calls; no bcc in sight.
+"""Read and write BPF maps through their descriptors, with libbpf's calls and without bcc.
 
 Values of a per-CPU map come as one value for each *possible* CPU, each rounded up to 8 bytes.
 """
@@ -11,17 +11,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tracer.kernel.libbpf import last_error, libbpf, object_info
+from tracer.kernel.libbpf import checked, libbpf, object_info
+from tracer.model.layout import MapLayout
 
 __all__ = ["Map", "possible_cpus", "sum_of_cpus"]
 
 _BATCH = 64
 _PER_CPU_TYPES = (5, 6)  # BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY
+_NO_EXIST = 1  # BPF_NOEXIST
+_ENOTSUPP = 524  # internal to the kernel; Python's errno does not have it
 
 
 @functools.cache
 def possible_cpus() -> int:
-    """How many CPUs the kernel could ever have; the length of a per-CPU value."""
+    """The number of possible CPUs, which is the number of copies in a per-CPU value."""
     total = 0
     for part in Path("/sys/devices/system/cpu/possible").read_text().strip().split(","):
         first, _, last = part.partition("-")
@@ -32,9 +35,9 @@ def possible_cpus() -> int:
 def sum_of_cpus(values: memoryview, size: int) -> memoryview:
     """Add up the CPUs' copies of a struct of u64: `values` holds them one after another.
 
-    Returns a view of unsigned 64-bit items. All fields of all copies are added in one step, as
-    long integers: no field comes near 2^64, so none carries into its neighbour. Most copies are of
-    CPUs that counted nothing; to see that takes less time than to add them.
+    Returns a view of unsigned 64-bit items. Each copy is added as one long integer: no field comes
+    near 2^64, so no field carries into the next one. Copies of CPUs that counted nothing are left
+    out, since comparing them with zero takes less time than adding them.
     """
     nothing = bytes(size)
     copies = [bytes(values[start : start + size]) for start in range(0, len(values), size)]
@@ -60,15 +63,21 @@ class _MapInfo(ctypes.Structure):
 class Map:
     """One BPF map, through a descriptor that stays its creator's to close.
 
-    `capacity` is in entries, `key_size` in bytes; `field_size` is what one CPU's copy of a value
-    takes, in bytes.
+    `layout` names the fields of its keys and values. `capacity` is in entries, `key_size` in bytes;
+    `field_size` is what one CPU's copy of a value takes, in bytes.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, layout: MapLayout) -> None:
         info = _MapInfo()
         object_info(descriptor, info)
+        if (layout.key.size, layout.value.size) != (info.key_size, info.value_size):
+            raise ValueError(
+                f"keys of {info.key_size} and values of {info.value_size} bytes, where the layout "
+                f"has {layout.key.size} and {layout.value.size}"
+            )
         per_cpu = info.type in _PER_CPU_TYPES
         self.descriptor = descriptor
+        self.layout = layout
         self.capacity = info.max_entries
         self.key_size = info.key_size
         self.field_size = (info.value_size + 7) // 8 * 8 if per_cpu else info.value_size
@@ -82,7 +91,7 @@ class Map:
                 yield from self._items_by_batch()
             except OSError as error:
                 # A per-CPU array has no batch look-up before 5.13.
-                if error.errno not in (errno.EINVAL, errno.ENOTSUP, 524):
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP, _ENOTSUPP):
                     raise
                 self._batch_works = False
             else:
@@ -91,13 +100,11 @@ class Map:
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set one value; raises OSError."""
-        if libbpf().bpf_map_update_elem(self.descriptor, key, value, 0) < 0:
-            raise last_error()
+        checked(libbpf().bpf_map_update_elem(self.descriptor, key, value, 0))
 
     def insert(self, key: bytes, value: bytes) -> bool:
-        """Set one value unless there is one already; says whether it was set."""
-        no_exist = 1
-        return bool(libbpf().bpf_map_update_elem(self.descriptor, key, value, no_exist) == 0)
+        """Set one value unless the key has one already; returns whether it was set."""
+        return bool(libbpf().bpf_map_update_elem(self.descriptor, key, value, _NO_EXIST) == 0)
 
     def _items_by_batch(self) -> Iterator[tuple[bytes, memoryview]]:
         keys = ctypes.create_string_buffer(_BATCH * self.key_size)
@@ -118,7 +125,7 @@ class Map:
             )
             failure = ctypes.get_errno() if status < 0 else 0
             if failure == errno.ENOSPC:
-                # One bucket of the hash holds more than fits: again, with more room.
+                # One bucket of the hash holds more than fits: try again with more room.
                 size *= 2
                 keys = ctypes.create_string_buffer(size * self.key_size)
                 values = ctypes.create_string_buffer(size * self._value_size)
@@ -139,6 +146,5 @@ class Map:
         value = ctypes.create_string_buffer(self._value_size)
         for index in range(self.capacity):
             key = index.to_bytes(4, "little")
-            if libbpf().bpf_map_lookup_elem(self.descriptor, key, value) < 0:
-                raise last_error()
+            checked(libbpf().bpf_map_lookup_elem(self.descriptor, key, value))
             yield key, memoryview(bytes(value)).cast("B")

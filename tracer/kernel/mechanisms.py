@@ -6,19 +6,20 @@ they have.
 """
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tracer.errors import PermissionRefused, TracerError, UnsupportedError
-from tracer.kernel import raw_bpf
+from tracer.errors import PermissionRefused, TracerError, UnsupportedError, cause_of
+from tracer.kernel import trial_programs
 from tracer.kernel.architecture import architecture
 from tracer.kernel.capabilities import lift_memory_limit, require_rights, tracefs_directory
 from tracer.kernel.libbpf import libbpf
-from tracer.kernel.raw_bpf import Kind
+from tracer.kernel.programs import AttachType, ProgramType, attach_to_functions
 
-__all__ = ["MECHANISMS", "prove", "prove_at_calls", "works"]
+__all__ = ["MECHANISMS", "can_cast", "prove", "prove_at_calls", "works"]
 
 _KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 _BTF_KIND_FUNC = 12
@@ -37,20 +38,21 @@ def prove(mechanism: str) -> None:
     except PermissionError as error:
         raise PermissionRefused(
             f"cannot use {mechanism}: this kernel refuses {mechanism} "
-            f"({raw_bpf.errno_name(error)}); {_HINTS[mechanism]}"
+            f"({errno.errorcode[error.errno or 0]}); {_HINTS[mechanism]}"
         ) from error
     except OSError as error:
         raise UnsupportedError(
-            f"cannot use {mechanism}: {error.strerror} ({raw_bpf.errno_name(error)}); "
-            f"{_HINTS[mechanism]}"
+            f"cannot use {mechanism}: {cause_of(error)}; {_HINTS[mechanism]}"
         ) from error
 
 
 def _prove_tracepoint() -> None:
     with (
-        raw_bpf.make_counter() as counter,
-        raw_bpf.load(Kind.RAW_TRACEPOINT, raw_bpf.counting(counter)) as program,
-        raw_bpf.attach(program, "sys_enter"),
+        trial_programs.make_counter() as counter,
+        trial_programs.load(
+            ProgramType.RAW_TRACEPOINT, trial_programs.counting(counter)
+        ) as program,
+        trial_programs.attach(program, "sys_enter"),
     ):
         _require_fired("tracepoint", counter, os.getppid)
 
@@ -63,25 +65,25 @@ def _prove_kprobe() -> None:
         )
     tracefs_directory()  # where return probes are made
     with (
-        raw_bpf.make_counter() as counter,
-        raw_bpf.load(Kind.KPROBE, raw_bpf.counting(counter)) as program,
-        raw_bpf.open_event(int(_KPROBE_TYPE.read_text()), name=_FUNCTION) as event,
+        trial_programs.make_counter() as counter,
+        trial_programs.load(ProgramType.KPROBE, trial_programs.counting(counter)) as program,
+        trial_programs.open_event(int(_KPROBE_TYPE.read_text()), name=_FUNCTION) as event,
     ):
-        raw_bpf.attach_to_event(event, program)
+        trial_programs.attach_to_event(event, program)
         _require_fired("kprobe", counter, _close_a_socket)
 
 
 def _prove_fentry() -> None:
     function = _btf_id(_FUNCTION)
     with (
-        raw_bpf.make_counter() as counter,
-        raw_bpf.load(
-            Kind.TRACING,
-            raw_bpf.counting(counter),
-            attach_type=Kind.FENTRY,
+        trial_programs.make_counter() as counter,
+        trial_programs.load(
+            ProgramType.TRACING,
+            trial_programs.counting(counter),
+            attach_type=AttachType.FENTRY,
             function=function,
         ) as program,
-        raw_bpf.attach(program),
+        trial_programs.attach(program),
     ):
         _require_fired("fentry", counter, _close_a_socket)
 
@@ -96,14 +98,16 @@ def prove_at_calls(functions: Sequence[str]) -> None:
     Raises OSError or TracerError.
     """
     with (
-        raw_bpf.make_counter() as counter,
-        raw_bpf.load(
-            Kind.KPROBE, raw_bpf.counting(counter), attach_type=Kind.KPROBE_MULTI
+        trial_programs.make_counter() as counter,
+        trial_programs.load(
+            ProgramType.KPROBE,
+            trial_programs.counting(counter),
+            attach_type=AttachType.KPROBE_MULTI,
         ) as program,
-        raw_bpf.closing(raw_bpf.attach_to_functions(program, functions, at_return=True)),
+        trial_programs.closing(attach_to_functions(program, functions, at_return=True)),
     ):
         _require_fired("kprobe_multi", counter, _close_nothing)
-        with raw_bpf.closing(raw_bpf.attach_to_functions(program, functions)):
+        with trial_programs.closing(attach_to_functions(program, functions)):
             _require_fired("kprobe_multi", counter, _close_nothing, times=2)
 
 
@@ -132,6 +136,17 @@ def works(mechanism: str) -> bool:
     return True
 
 
+def can_cast(function: int, words: int) -> bool:
+    """Whether a program may call bpf_rdonly_cast() (6.2 on); both by their BTF ids."""
+    try:
+        with trial_programs.load(
+            ProgramType.RAW_TRACEPOINT, trial_programs.casting(function, words)
+        ):
+            return True
+    except OSError:
+        return False
+
+
 def _btf_id(function: str) -> int:
     btf = libbpf().btf__load_vmlinux_btf()
     if not btf:
@@ -152,9 +167,9 @@ def _btf_id(function: str) -> int:
 
 
 def _require_fired(mechanism: str, counter: int, act: Callable[[], object], times: int = 1) -> None:
-    before = raw_bpf.count_of(counter)
+    before = trial_programs.count_of(counter)
     act()
-    if raw_bpf.count_of(counter) < before + times:
+    if trial_programs.count_of(counter) < before + times:
         raise UnsupportedError(
             f"cannot use {mechanism}: it attaches, but does not fire; please report this kernel"
         )

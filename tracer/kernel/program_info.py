@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""What the kernel says of loaded BPF programs: their run time, their runs, the runs it skipped."""
+"""What the kernel reports of a loaded BPF program: size, run time, runs, and runs it skipped."""
 
 import ctypes
 
-from tracer.kernel.libbpf import last_error, libbpf, object_info
+from tracer.kernel.libbpf import checked, libbpf, object_info
 
 __all__ = ["ProgramInfo", "enable_run_statistics", "program_info"]
 
-_STATS_RUN_TIME = 0
+_STATS_RUN_TIME = 0  # BPF_STATS_RUN_TIME
 
 
 class ProgramInfo(ctypes.Structure):
-    """The kernel's struct bpf_prog_info as of 5.12; fields that an older kernel lacks stay 0."""
+    """The kernel's struct bpf_prog_info as of v5.12; fields that an older kernel lacks stay 0."""
 
     _fields_ = (
         ("type", ctypes.c_uint32),
@@ -53,15 +53,12 @@ class ProgramInfo(ctypes.Structure):
 
 
 def program_info(descriptor: int) -> ProgramInfo:
-    """What the kernel knows of the program of this descriptor; raises OSError."""
+    """The kernel's information on the program with this descriptor; raises OSError."""
     info = ProgramInfo()
     object_info(descriptor, info)
     return info
 
 
 def enable_run_statistics() -> int:
-    """Have the kernel measure BPF programs' run time while the returned descriptor is open."""
-    descriptor: int = libbpf().bpf_enable_stats(_STATS_RUN_TIME)
-    if descriptor < 0:
-        raise last_error()
-    return descriptor
+    """Make the kernel measure BPF programs' run time until the returned descriptor is closed."""
+    return checked(libbpf().bpf_enable_stats(_STATS_RUN_TIME))

@@ -1,56 +1,57 @@
 # SPDX-License-Identifier: MIT
-"""The short-lived child that compiles, loads and attaches, hands every descriptor over, and exits.
+"""The short-lived child that compiles, loads, attaches, hands all descriptors over, and exits.
 
-bcc brings a whole compiler into its process, over 100 MB of it. Here it lives for the second it
-is needed; what must stay (maps, programs, the links and events that hold the probes) goes to the
-parent over a Unix socket as SCM_RIGHTS. When the parent dies, however it dies, the kernel closes
-those descriptors, and every probe is gone.
+bcc brings a compiler into its process, over 100 MB. This child runs for about a second. What must
+stay (maps, programs, the links and events that hold the probes) goes to the parent over a Unix
+socket as SCM_RIGHTS. When the parent ends, even by SIGKILL, the kernel closes those descriptors and
+removes the probes.
 
-The one module that imports bcc. The protocol, in packets: the parent sends its Config as JSON; the
-answer is JSON, `{"error": kind, "message": …}` or a description of what follows, and then come the
-descriptors in the order the description names them.
+This is the one module that imports bcc. It decides nothing: the parent's Order, as JSON on standard
+input, says what to load and where to attach it (`tracer.loading.hand_over`).
 """
 
 import errno
 import json
 import os
 import socket
+import sys
 from typing import Any
 
 from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError
-from tracer.kernel import raw_bpf
+from tracer.kernel import programs
 from tracer.kernel.kprobe_events import event_name
+from tracer.kernel.programs import AttachType, ProgramType
 from tracer.loading.attachments import Attachment
 from tracer.loading.function_layer import FUNCTION_PROGRAMS
+from tracer.loading.hand_over import Failure, Order, Report
 from tracer.loading.instructions import put_casts, put_constants, text_of
-from tracer.loading.source import Program, bpf_directory, build
-from tracer.model.config import Config
+from tracer.loading.source import bpf_directory
+from tracer.model.layout import Layout, MapLayout
 
 __all__ = ["Attacher", "compile_program", "import_bcc", "main"]
 
 _DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
-_REQUEST_BYTES = 1 << 20
-_CALLS_IN_PROGRESS = 4096  # the kernel's KRETPROBE_MAXACTIVE_MAX
+_CALLS_IN_FLIGHT = 4096  # the kernel's KRETPROBE_MAXACTIVE_MAX
 
 
 def main(descriptor: int) -> None:
-    """Serve the one request on the Unix socket of this number, then return."""
+    """Carry out the order, answer on the Unix socket with this descriptor, end the process."""
+    order = Order.from_json(json.load(sys.stdin))
     with socket.socket(fileno=descriptor) as parent:
-        request = json.loads(parent.recv(_REQUEST_BYTES))
+        answer: Report | Failure
         try:
-            description, descriptors = _load(request)
+            answer, descriptors = _carry_out(order)
         except TracerError as error:
-            description = {"error": type(error).__name__, "message": str(error)}
-            descriptors = []
-        parent.send(json.dumps(description).encode())
+            answer, descriptors = Failure.of(error), []
+        parent.send(json.dumps(answer.to_json()).encode())
         for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
             socket.send_fds(parent, [b"."], descriptors[start : start + _DESCRIPTORS_AT_ONCE])
-    # Without the interpreter's tidying up, which takes longer than all that is left to do.
+    # Without the interpreter's finalization, which takes longer than all that is left to do.
     os._exit(0)
 
 
 def import_bcc() -> Any:
-    """The module, found and told from its namesake; raises UnsupportedError with the mend."""
+    """The module, told from another of that name; raises UnsupportedError with a hint."""
     # bcc asks for a kernel source tree; ours is in bpf/ and needs nothing installed.
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_directory() / "kernel_headers")
     try:
@@ -68,70 +69,71 @@ def import_bcc() -> Any:
     return bcc
 
 
-def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+def _carry_out(order: Order) -> tuple[Report, list[int]]:
     bcc = import_bcc()
-    config = Config.from_json(request["config"])
-    program = build(config, request["mechanism"])
-    bpf = compile_program(bcc, program)
-    attacher = Attacher(bcc, bpf, request["owner"])
+    bpf = compile_program(bcc, order)
+    attacher = Attacher(bcc, bpf, order.owner)
     failures: dict[str, str] = {}
-    for item in program.attachments:
+    for item in order.attachments:
         if item.target in failures:
-            continue  # an entry of which the return cannot be seen is not to be seen either
+            continue  # its return probe failed: without that one, entries would only add up
         if (failure := attacher.attach(item)) is None:
             continue
         if item.program not in FUNCTION_PROGRAMS:
             raise ProgramError(
-                f"cannot attach to {item.target}: {failure}; see lunatik-socket doctor"
+                f"cannot attach to {item.target}: {failure}; see lunatik-socket doctor",
+                "\n".join(getattr(failure, "__notes__", [])),  # the verifier's log
             )
-        failures[item.target] = failure
-        attacher.detach(item.target)  # nor a return without its entry
+        failures[item.target] = str(failure)
+        attacher.detach(item.target)  # the return probe, which is of no use alone
+    tables = {name: bpf[name] for name in order.maps}
+    report = Report(
+        maps={name: _layout(table) for name, table in tables.items()},
+        programs=tuple(attacher.programs),
+        probes=attacher.targets,
+        failures=failures,
+    )
     descriptors = [
-        *(bpf[name].map_fd for name in program.maps),
+        *(table.map_fd for table in tables.values()),
         *attacher.programs.values(),
         *attacher.probes,
     ]
-    description = {
-        "mechanism": request["mechanism"],
-        "operations_by": program.operations.mechanism,
-        "maps": program.maps,
-        "programs": list(attacher.programs),
-        "probes": program.operations.calls,
-        "functions": [function.name for function in program.functions.functions],
-        "absent": program.functions.absent,
-        "failures": failures,
-        "descriptors": len(descriptors),
-    }
-    return description, descriptors
+    return report, descriptors
 
 
-def compile_program(bcc: Any, program: Program) -> Any:
-    """bcc's object, ready to load programs from: instructions put right, tables filled."""
+def _layout(table: Any) -> MapLayout:
+    # Of a per-CPU map, bcc's `Leaf` is an array for all CPUs, and `sLeaf` what one of them has.
+    return MapLayout(Layout.of(table.Key), Layout.of(getattr(table, "sLeaf", table.Leaf)))
+
+
+def compile_program(bcc: Any, order: Order) -> Any:
+    """bcc's object with the instructions changed and the tables filled, ready to load programs."""
 
     class Quiet(bcc.BPF):  # type: ignore[misc]
-        """bcc attaches functions of certain names by itself, and fails as a whole if one fails."""
+        """bcc attaches functions by their names, and fails if one of them fails: not this class."""
 
         def _trace_autoload(self) -> None:
             pass
 
     try:
-        bpf = Quiet(text=program.text)
+        bpf = Quiet(text=order.text)
     except Exception as error:  # bcc raises nothing finer
         raise ProgramError(
             f"cannot compile the BPF programs: {error}; please report this"
         ) from error
-    if program.cast is not None:
-        put_casts(bcc, bpf.module, program.cast)
-    table = bpf["system_calls"]
-    for number, value in program.operations.table.items():
-        table[table.Key(number)] = table.Leaf.from_buffer_copy(value)
+    if order.cast is not None:
+        put_casts(bcc, bpf.module, order.cast)
+    for name, rows in order.tables.items():
+        table = bpf[name]
+        for key, fields in rows.items():
+            table[table.Key(key)] = table.Leaf(**fields)
     return bpf
 
 
 class Attacher:
     """Loads what bcc compiled, and attaches it.
 
-    `programs` are the descriptors of those loaded, by name; `probes` those of what holds them.
+    `programs` are the descriptors of the loaded programs, by name.
     """
 
     def __init__(self, bcc: Any, bpf: Any, owner: int) -> None:
@@ -141,11 +143,16 @@ class Attacher:
 
     @property
     def probes(self) -> list[int]:
-        """In the order in which they were attached."""
+        """The descriptors that hold what is attached, in the order of attaching."""
         return [descriptor for _, descriptor in self._held]
 
-    def attach(self, item: Attachment) -> str | None:
-        """None, or why it could not be done."""
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What each of `probes` is attached to."""
+        return tuple(target for target, _ in self._held)
+
+    def attach(self, item: Attachment) -> Exception | None:
+        """Load and attach one; returns None, or the reason of the failure."""
         try:
             self._held.append((item.target, getattr(self, f"_{item.kind}")(item)))
         except Exception as error:  # bcc raises nothing finer
@@ -155,24 +162,23 @@ class Attacher:
                     "cannot load BPF programs: the kernel refuses (EPERM); needs CAP_BPF and "
                     "CAP_PERFMON: run as root, and see whether kernel lockdown is on"
                 ) from error
-            return str(error)
+            return error
         return None
 
-    def detach(self, place: str) -> None:
-        """What is attached at this place already."""
-        for descriptor in [fd for at, fd in self._held if at == place]:
+    def detach(self, target: str) -> None:
+        """Detach all that is attached to this target."""
+        for descriptor in [fd for at, fd in self._held if at == target]:
             os.close(descriptor)
-        self._held = [(at, fd) for at, fd in self._held if at != place]
+        self._held = [(at, fd) for at, fd in self._held if at != target]
 
     def _raw_tracepoint(self, item: Attachment) -> int:
-        program = self._program(item, raw_bpf.Kind.RAW_TRACEPOINT)
-        lib = self._bcc.lib
-        return _checked(lib.bpf_attach_raw_tracepoint(program, item.target.encode()), item)
+        program = self._program(item, ProgramType.RAW_TRACEPOINT)
+        return programs.attach_to_raw_tracepoint(program, item.target)
 
     def _kprobe_multi(self, item: Attachment, *, at_return: bool = False) -> int:
-        program = self._program(item, raw_bpf.Kind.KPROBE, raw_bpf.Kind.KPROBE_MULTI)
+        program = self._program(item, ProgramType.KPROBE, AttachType.KPROBE_MULTI)
         targets = item.target.split(",")
-        return raw_bpf.attach_to_functions(program, targets, at_return=at_return)
+        return programs.attach_to_functions(program, targets, at_return=at_return)
 
     def _kretprobe_multi(self, item: Attachment) -> int:
         return self._kprobe_multi(item, at_return=True)
@@ -181,41 +187,39 @@ class Attacher:
         return self._attach_kprobe(item, 0, f"p_{item.target}", 0)
 
     def _kretprobe(self, item: Attachment) -> int:
-        """With room for many blocked calls, under a name that tells whose it is."""
+        """With room for many blocked calls, under a name that says which tracer made it."""
         name = event_name(self._owner, item.target)
-        return self._attach_kprobe(item, 1, name, _CALLS_IN_PROGRESS)
+        return self._attach_kprobe(item, 1, name, _CALLS_IN_FLIGHT)
 
     def _attach_kprobe(self, item: Attachment, at_return: int, name: str, most: int) -> int:
-        program = self._program(item, raw_bpf.Kind.KPROBE)
+        """By bcc, which makes the event by name in tracefs: libbpf cannot set maxactive."""
+        program = self._program(item, ProgramType.KPROBE)
         names = (name.encode(), item.target.encode())
-        return _checked(self._bcc.lib.bpf_attach_kprobe(program, at_return, *names, 0, most), item)
+        event: int = self._bcc.lib.bpf_attach_kprobe(program, at_return, *names, 0, most)
+        if event < 0:
+            raise OSError(f"cannot attach a {item.kind} to {item.target}")
+        return event
 
     def _fentry(self, item: Attachment) -> int:
-        program = self._program(item, raw_bpf.Kind.TRACING, raw_bpf.Kind.FENTRY)
-        return _checked(self._bcc.lib.bpf_attach_kfunc(program), item)
+        return programs.attach_tracing(self._program(item, ProgramType.TRACING, AttachType.FENTRY))
 
     def _fexit(self, item: Attachment) -> int:
-        program = self._program(item, raw_bpf.Kind.TRACING, raw_bpf.Kind.FEXIT)
-        return _checked(self._bcc.lib.bpf_attach_kfunc(program), item)
+        return programs.attach_tracing(self._program(item, ProgramType.TRACING, AttachType.FEXIT))
 
-    def _program(self, item: Attachment, kind: int, attach_type: int = 0) -> int:
-        """What bcc compiled, loaded; with the function's own constants, if it is at a function."""
+    def _program(
+        self, item: Attachment, kind: ProgramType, attach_type: AttachType = AttachType.DEFAULT
+    ) -> int:
+        """Load the compiled program, for a function with the constants of that function."""
         name = item.program + item.copy
         text = text_of(self._bcc, self._bpf.module, item.program)
         if item.constants:
             name = f"{item.kind}_{item.target}{item.copy}"
             text = put_constants(text, dict(item.constants))
-        self.programs[name] = raw_bpf.load_program(
+        self.programs[name] = programs.load_program(
             kind,
             text,
             name=name,
             attach_type=attach_type,
-            function=item.type_id if kind == raw_bpf.Kind.TRACING else 0,
+            function=item.type_id if kind == ProgramType.TRACING else 0,
         )
         return self.programs[name]
-
-
-def _checked(descriptor: int, item: Attachment) -> int:
-    if descriptor < 0:
-        raise OSError(f"cannot attach a {item.kind} to {item.target}")
-    return descriptor

@@ -38,9 +38,9 @@ class FunctionLayer:
     macros: tuple[tuple[str, object], ...] = ()
 
 
-def function_layer(config: Config, mechanism: str, types: KernelTypes) -> FunctionLayer:
-    """The layer by this mechanism; an empty one for "tracepoint"."""
-    if mechanism not in _KINDS:
+def function_layer(config: Config, mechanism: str | None, types: KernelTypes) -> FunctionLayer:
+    """The layer by this mechanism; an empty one for None."""
+    if mechanism is None:
         return FunctionLayer()
     wanted = [function for function in FUNCTIONS if _is_wanted(function, config)]
     here = [function for function in wanted if types.function_id(function.name) is not None]

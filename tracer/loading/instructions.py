@@ -14,12 +14,21 @@ long. The verifier knows the numbers, and leaves out what they make unreachable.
 import ctypes
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tracer.kernel import raw_bpf
 from tracer.kernel.btf import KernelTypes
+from tracer.kernel.trial_programs import PSEUDO_KFUNC_CALL
 
-__all__ = ["cast_macros", "constant_macros", "put_casts", "put_constants", "text_of"]
+__all__ = [
+    "Casts",
+    "cast_macros",
+    "casts_of",
+    "constant_macros",
+    "put_casts",
+    "put_constants",
+    "text_of",
+]
 
 _HELPER = 0x7EAD0001
 _FUNCTION, _WORDS = "bpf_rdonly_cast", "timespec64"
@@ -29,26 +38,31 @@ _CONSTANTS = ("NUMBER", "ARGUMENT", "SLOTS", "RETURNS", "PATH", "TRANSPORT", "SK
 _FIRST_CONSTANT = 0x7EAD1000
 
 
-def cast_macros(types: KernelTypes) -> dict[str, int]:
-    """For bpf/current.h; none where the kernel cannot do it, which is tried."""
+@dataclass(frozen=True, slots=True)
+class Casts:
+    """BTF ids of the kernel's: of the function that casts, and of the type to cast to."""
+
+    function: int
+    words: int
+
+
+def casts_of(types: KernelTypes) -> Casts | None:
+    """Those of this kernel; None if it has no such function."""
     function, words = types.function_id(_FUNCTION), types.struct_id(_WORDS)
-    if function is None or words is None or not _works(function, words):
+    return None if function is None or words is None else Casts(function, words)
+
+
+def cast_macros(casts: Casts | None) -> dict[str, int]:
+    """For bpf/current.h; none if the programs are to do without."""
+    if casts is None:
         return {}
-    return {"HAVE_CAST": function, "KERNEL_CAST": _HELPER, "TYPE_OF_WORDS": words}
-
-
-def _works(function: int, words: int) -> bool:
-    try:
-        with raw_bpf.load(raw_bpf.Kind.RAW_TRACEPOINT, raw_bpf.casting(function, words)):
-            return True
-    except OSError:
-        return False
+    return {"HAVE_CAST": casts.function, "KERNEL_CAST": _HELPER, "TYPE_OF_WORDS": casts.words}
 
 
 def put_casts(bcc: Any, module: Any, function: int) -> None:
     """Make the calls in all programs of bcc's module calls of the kernel's function."""
     wanted = struct.pack("=BBhi", 0x85, 0, 0, _HELPER)
-    replacement = struct.pack("=BBhi", 0x85, raw_bpf.PSEUDO_KERNEL_CALL << 4, 0, function)
+    replacement = struct.pack("=BBhi", 0x85, PSEUDO_KFUNC_CALL << 4, 0, function)
     for i in range(bcc.lib.bpf_num_functions(module)):
         name = bcc.lib.bpf_function_name(module, i)
         text = _replace(text_of(bcc, module, name.decode()), {wanted: replacement})

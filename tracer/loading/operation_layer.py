@@ -6,16 +6,13 @@ The programs are those of bpf/operations.bpf.c.
 
 from dataclasses import dataclass
 
-from tracer.errors import TracerError
 from tracer.kernel.architecture import architecture
 from tracer.kernel.btf import KernelTypes
-from tracer.kernel.capabilities import kernel_preempts
-from tracer.kernel.mechanisms import prove_at_calls
 from tracer.loading.attachments import Attachment
 from tracer.model.config import Config
 from tracer.model.operations import OPERATIONS, Bytes, Subject, SystemCall, system_calls
 
-__all__ = ["OperationLayer", "operation_layer", "operations_by", "preempts_tracepoints"]
+__all__ = ["OperationLayer", "functions_of_calls", "operation_layer", "targets_of_call"]
 
 _ENTERED, _RETURNED = "enter_system_call", "exit_system_call"
 
@@ -32,19 +29,23 @@ class OperationLayer:
     """What is traced, and what the C text and the loader need for it.
 
     `calls` are the names of the system calls by their probes' numbers, `table` is the content of
-    the map `system_calls`: struct system_call by number.
+    the map `system_calls`: the fields of struct system_call by the call's number.
     """
 
     mechanism: str
     calls: tuple[str, ...]
-    table: dict[int, bytes]
+    table: dict[int, dict[str, int]]
     attachments: tuple[Attachment, ...]
     macros: tuple[tuple[str, object], ...]
 
 
-def operation_layer(config: Config, types: KernelTypes, *, with_functions: bool) -> OperationLayer:
-    """The layer for these settings; beside a function layer, some calls are marked for it."""
-    mechanism = operations_by(types)
+def operation_layer(
+    config: Config, mechanism: str, types: KernelTypes, *, with_functions: bool
+) -> OperationLayer:
+    """The layer for these settings; beside a function layer, some calls are marked for it.
+
+    `mechanism` is "tracepoint" or "kprobe_multi".
+    """
     calls = [
         (OPERATIONS.index(operation), call)
         for operation, call in system_calls()
@@ -64,48 +65,42 @@ def operation_layer(config: Config, types: KernelTypes, *, with_functions: bool)
     )
 
 
-def operations_by(types: KernelTypes) -> str:
-    """The layer's mechanism here, "tracepoint" or "kprobe_multi".
-
-    Tracepoints serve wherever their programs run undisturbed, and where there is nothing else: a
-    kprobe's program is never preempted.
-    """
-    if not preempts_tracepoints(types):
-        return "tracepoint"
+def functions_of_calls() -> list[str]:
+    """The kernel's functions of all system calls that the layer may be attached to."""
     names = {*_MARKED, *(call.name for _, call in system_calls() if _is_here(call))}
-    try:
-        prove_at_calls([architecture().prefix + name for name in names])
-    except (OSError, TracerError):
-        return "tracepoint"
-    return "kprobe_multi"
+    return [architecture().prefix + name for name in names]
 
 
-def preempts_tracepoints(types: KernelTypes) -> bool:
-    """Whether the kernel may preempt a program at a system call's tracepoint (since 7.0 or so).
-
-    Until that one runs again, every call on its CPU goes by unseen.
-    """
-    return types.function_id("trace_call_bpf_faultable") is not None and kernel_preempts()
+def targets_of_call(mechanism: str, call: str) -> tuple[str, ...]:
+    """What a system call's probe is attached to."""
+    if mechanism == "tracepoint":
+        return ("sys_exit", "sys_enter")
+    return (architecture().prefix + call,)
 
 
 def _is_here(call: SystemCall) -> bool:
     return call.name in architecture().numbers
 
 
-def _table(calls: list[tuple[int, SystemCall]], *, with_marks: bool) -> dict[int, bytes]:
+def _table(calls: list[tuple[int, SystemCall]], *, with_marks: bool) -> dict[int, dict[str, int]]:
     numbers = architecture().numbers
     found = {}
     if with_marks:
         # Not counted, but to be told from calls of the kernel's own (bpf/functions.bpf.c).
-        mark = bytes([_SUBJECTS["UNCOUNTED"], _BYTES["UNCOUNTED"], _NEW, len(calls)])
+        mark = _row(_SUBJECTS["UNCOUNTED"], _BYTES["UNCOUNTED"], _NEW, len(calls))
         found = {numbers[name]: mark for name in _MARKED}
     for probe, (operation, call) in enumerate(calls):
         subject, moved = _SUBJECTS[call.subject.name], _BYTES[call.bytes.name]
-        found[numbers[call.name]] = bytes([subject, moved, operation, probe])
+        found[numbers[call.name]] = _row(subject, moved, operation, probe)
     return found
 
 
-def _attachments(mechanism: str, table: dict[int, bytes]) -> tuple[Attachment, ...]:
+def _row(subject: int, moved: int, operation: int, probe: int) -> dict[str, int]:
+    """The fields of struct system_call."""
+    return {"subject": subject, "bytes": moved, "operation": operation, "probe": probe}
+
+
+def _attachments(mechanism: str, table: dict[int, dict[str, int]]) -> tuple[Attachment, ...]:
     """The return first: what is seen entering is then always seen returning."""
     if mechanism == "tracepoint":
         return (

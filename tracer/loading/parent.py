@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The parent's side of the loader: run it, take over what it loaded."""
+"""The parent's side of the loader: decide what to load, run the child, take over what it loaded."""
 
 import json
 import os
@@ -8,18 +8,24 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from tracer.errors import ERRORS_BY_NAME, ProgramError, TracerError
+from tracer.errors import ProgramError, TracerError
+from tracer.kernel.btf import KernelTypes
 from tracer.kernel.maps import Map
+from tracer.loading.hand_over import Failure, Order, Report, answer_from_json
+from tracer.loading.operation_layer import targets_of_call
+from tracer.loading.plan import Plan, make_plan
+from tracer.loading.source import Program, build
 from tracer.model.config import Config
 from tracer.process.interpreter import loader_interpreter
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "load", "order_for", "program_for"]
 
 _TIMEOUT_SECONDS = 180  # a compilation takes a second, under emulation a minute
 _DESCRIPTORS_AT_ONCE = 253  # the kernel's SCM_MAX_FD
-# The first entry would be the current directory, where anyone may have put a module.
+_ANSWER_BYTES = 1 << 20
+# Without this, the first entry is the current directory, where any user may have put a module.
 _START = (
     "import sys; sys.path[0] = sys.argv[2]; "
     "from tracer.loading import child; child.main(int(sys.argv[1]))"
@@ -28,50 +34,68 @@ _START = (
 
 @dataclass
 class Loaded:
-    """What the loader left to us: it all goes when `close` is called or this process ends.
+    """What the loader handed over; it is removed when `close` is called or this process ends.
 
-    `probes` and `functions` are the names of the two layers' probes by their numbers in the maps,
-    `absent` the functions that this kernel lacks; `failures` says why a probe could not be
-    attached. `mechanism` is the function layer's, `operations_by` the other one's. `owner` is set
-    to our pid if probes were made that outlive us without care.
+    `plan` is how the layers are attached. `calls` and `functions` are the names of the two layers'
+    probes by their numbers in the maps, `attached` the names of those that are attached, `failures`
+    the reasons why others are not. `absent` are functions that this kernel does not have. `owner`
+    is our pid if there are probes that stay in tracefs when this process ends, otherwise None.
     """
 
+    plan: Plan
     maps: dict[str, Map]
     programs: dict[str, int]
-    mechanism: str
-    operations_by: str
-    probes: tuple[str, ...]
+    calls: tuple[str, ...]
     functions: tuple[str, ...]
     absent: tuple[str, ...]
-    owner: int | None
+    attached: frozenset[str]
     failures: dict[str, str]
+    owner: int | None
     descriptors: list[int] = field(repr=False)
 
     def close(self) -> None:
-        """Close every descriptor, the probes' first, so that the kernel removes it all."""
+        """Close every descriptor, the probes' first; the kernel then removes what they held."""
         for descriptor in reversed(self.descriptors):
             os.close(descriptor)
         self.descriptors = []
 
 
-def load(config: Config, mechanism: str, inherited: tuple[int, ...] = ()) -> Loaded:
-    """Have the program for `config` compiled, loaded and attached; raises TracerError.
+def program_for(config: Config) -> Program:
+    """What to load for these settings on this kernel, without loading it; raises TracerError."""
+    with KernelTypes() as types:
+        return build(config, make_plan(config.mechanism, types), types)
 
-    `mechanism` is the function layer's, "tracepoint" for none. `inherited` are descriptors that the
-    loader shall hold, too, while it lives.
+
+def load(program: Program, inherited: tuple[int, ...] = ()) -> Loaded:
+    """Compile, load and attach it, in a child; raises TracerError.
+
+    `inherited` are descriptors that the child holds open, too, until it ends.
     """
-    request = {
-        "config": config.to_json(),
-        "mechanism": mechanism,
-        "owner": os.getpid(),
-    }
-    # The log is a file, not a pipe: a compiler with much to say must not wait for a reader.
-    with tempfile.TemporaryFile() as log:
-        ours, child = _start_loader(log, inherited)
+    report, descriptors = _run_loader(order_for(program), inherited)
+    return _assemble(program, report, descriptors)
+
+
+def order_for(program: Program) -> Order:
+    """The order for the child."""
+    return Order(
+        text=program.text,
+        cast=program.cast,
+        tables={"system_calls": program.operations.table},
+        attachments=program.attachments,
+        maps=program.maps,
+        owner=os.getpid(),
+    )
+
+
+def _run_loader(order: Order, inherited: tuple[int, ...]) -> tuple[Report, list[int]]:
+    # Files, not pipes: neither process waits for the other one to read.
+    with tempfile.TemporaryFile() as request, tempfile.TemporaryFile() as log:
+        request.write(json.dumps(order.to_json()).encode())
+        request.seek(0)
+        ours, child = _start_loader(request, log, inherited)
         with ours:
             try:
-                ours.send(json.dumps(request).encode())
-                description, descriptors = _receive(ours)
+                answer, descriptors = _receive(ours)
             except (OSError, ValueError) as error:
                 raise ProgramError(
                     "cannot load the BPF programs: the loader ended without an answer "
@@ -81,13 +105,13 @@ def load(config: Config, mechanism: str, inherited: tuple[int, ...] = ()) -> Loa
             finally:
                 child.kill()
                 child.wait()
-        if "error" in description:
-            raise _as_exception(description, _read(log))
-    return _assemble(description, descriptors)
+        if isinstance(answer, Failure):
+            raise _with_log(answer.exception(), _read(log))
+    return answer, descriptors
 
 
 def _start_loader(
-    log: IO[bytes], inherited: tuple[int, ...]
+    request: IO[bytes], log: IO[bytes], inherited: tuple[int, ...]
 ) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
@@ -100,7 +124,7 @@ def _start_loader(
                 str(Path(__file__).parents[2]),
             ],
             pass_fds=[theirs.fileno(), *inherited],
-            stdin=subprocess.DEVNULL,
+            stdin=request,
             stdout=log,
             stderr=log,
         )
@@ -108,23 +132,29 @@ def _start_loader(
     return ours, child
 
 
-def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The description, and the descriptors it announces."""
-    description = json.loads(ours.recv(1 << 20))
+def _receive(ours: socket.socket) -> tuple[Report | Failure, list[int]]:
+    """The answer, and the descriptors that it announces."""
+    answer = answer_from_json(json.loads(ours.recv(_ANSWER_BYTES)))
     descriptors: list[int] = []
+    if isinstance(answer, Failure):
+        return answer, descriptors
     try:
-        while len(descriptors) < description.get("descriptors", 0):
+        while len(descriptors) < answer.descriptors:
             message, more, _, _ = socket.recv_fds(ours, 1, _DESCRIPTORS_AT_ONCE)
             descriptors += more
             if not message or not more:
-                raise ConnectionError("it ended before it had handed over all")  # noqa: TRY301
+                raise ConnectionError("it ended before it had handed everything over")  # noqa: TRY301
     except BaseException:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        _close(descriptors)
         raise
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-    return description, descriptors
+    return answer, descriptors
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _read(log: IO[bytes]) -> str:
@@ -132,24 +162,38 @@ def _read(log: IO[bytes]) -> str:
     return log.read().decode(errors="replace").strip()
 
 
-def _as_exception(description: dict[str, Any], log: str) -> TracerError:
-    kind = ERRORS_BY_NAME[description["error"]]
-    if kind is ProgramError:
-        return ProgramError(description["message"], log)
-    return kind(description["message"])
+def _with_log(error: TracerError, log: str) -> TracerError:
+    """Add the output of the child, which has the compiler's messages."""
+    if isinstance(error, ProgramError):
+        error.log = "\n".join(filter(None, (log, error.log)))
+    return error
 
 
-def _assemble(description: dict[str, Any], descriptors: list[int]) -> Loaded:
+def _assemble(program: Program, report: Report, descriptors: list[int]) -> Loaded:
     remaining = iter(descriptors)
+    calls = program.operations.calls
+    functions = tuple(function.name for function in program.functions.functions)
+    targets_of = {name: targets_of_call(program.plan.operations, name) for name in calls}
+    targets_of |= {name: (name,) for name in functions}
+    attached = {name for target in report.probes for name in target.split(",")}
+    try:
+        maps = {name: Map(next(remaining), layout) for name, layout in report.maps.items()}
+    except ValueError as error:
+        _close(descriptors)
+        raise ProgramError(
+            f"cannot read the maps of the BPF programs: {error}; please report this"
+        ) from error
     return Loaded(
-        maps={name: Map(next(remaining)) for name in description["maps"]},
-        programs={name: next(remaining) for name in description["programs"]},
-        mechanism=description["mechanism"],
-        operations_by=description["operations_by"],
-        probes=tuple(description["probes"]),
-        functions=tuple(description["functions"]),
-        absent=tuple(description["absent"]),
-        owner=os.getpid() if description["mechanism"] == "kprobe" else None,
-        failures=description["failures"],
+        plan=program.plan,
+        maps=maps,
+        programs={name: next(remaining) for name in report.programs},
+        calls=calls,
+        functions=functions,
+        absent=program.functions.absent,
+        attached=frozenset(
+            name for name, needed in targets_of.items() if attached.issuperset(needed)
+        ),
+        failures=report.failures,
+        owner=os.getpid() if program.plan.functions == "kprobe" else None,
         descriptors=descriptors,
     )

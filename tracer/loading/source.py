@@ -14,6 +14,7 @@ from tracer.loading.attachments import COPY, Attachment
 from tracer.loading.function_layer import FunctionLayer, function_layer
 from tracer.loading.instructions import cast_macros
 from tracer.loading.operation_layer import OperationLayer, operation_layer
+from tracer.loading.plan import Plan
 from tracer.model import histogram
 from tracer.model.config import Config
 from tracer.model.errnos import ERRNO_SLOTS, KERNEL_FIRST_SLOT
@@ -92,6 +93,7 @@ class Program:
     `cast` is the kernel's function for casts among its types, if the text calls for it.
     """
 
+    plan: Plan
     text: str
     cast: int | None
     attachments: tuple[Attachment, ...]
@@ -107,17 +109,18 @@ def bpf_directory() -> Path:
     return inside if inside.is_dir() else package.with_name("bpf")
 
 
-def build(config: Config, mechanism: str) -> Program:
-    """The program for this kernel and these settings.
-
-    `mechanism` is that of the function layer, kprobe or fentry; "tracepoint" means that there is
-    none, only the operation layer.
-    """
-    with KernelTypes() as types:
-        functions = function_layer(config, mechanism, types)
-        operations = operation_layer(config, types, with_functions=bool(functions.functions))
-        casts = cast_macros(types)
-        macros = _macros(config, types) | casts | dict(operations.macros) | dict(functions.macros)
+def build(config: Config, plan: Plan, types: KernelTypes) -> Program:
+    """The program for this kernel and these settings, by this plan."""
+    functions = function_layer(config, plan.functions, types)
+    operations = operation_layer(
+        config, plan.operations, types, with_functions=bool(functions.functions)
+    )
+    macros = (
+        _macros(config, types)
+        | cast_macros(plan.casts)
+        | dict(operations.macros)
+        | dict(functions.macros)
+    )
     files = ["operations", *(["functions"] if functions.functions else []), "processes"]
     expanded: set[Path] = set()
     text = "\n".join(
@@ -129,8 +132,9 @@ def build(config: Config, mechanism: str) -> Program:
         ]
     )
     return Program(
+        plan,
         text,
-        casts.get("HAVE_CAST"),
+        plan.casts.function if plan.casts else None,
         # Processes first: whoever enters is known to belong, or not to.
         (*_following(config), *operations.attachments, *functions.attachments),
         operations,

@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""What is to be traced: the one description that command line, loader and session share."""
+"""The settings of a tracing session, shared by command line, loader and session."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 __all__ = ["FUNCTION_MECHANISMS", "LABELS", "Config", "Filter"]
 
 FUNCTION_MECHANISMS = ("auto", "tracepoint", "kprobe", "fentry")
-"""How the function layer is attached; "tracepoint" is the operation layer alone."""
+"""How to attach the function layer; "tracepoint" means without a function layer."""
 
 LABELS = ("comm", "pid", "cgroup", "port")
-"""What the series can be split by, besides operation, path and transport."""
+"""Labels that series can have besides operation, path and transport."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which calls count. Values of one kind are alternatives; different kinds must all hold.
+    """Which calls count: those that match one of the values of each filter that is set.
 
-    Empty means every process of the machine but the tracer itself. `pids` are thread group ids as
-    seen from the initial PID namespace; with `follow_forks` the children they make from now on
-    count too. `comms` are names of threads (at most 15 bytes each). `cgroup` is a directory of the
-    cgroup2 file system; all below it counts.
+    Without any filter, calls of all processes but the tracer count. `pids` are thread group ids in
+    the initial PID namespace; with `follow_forks`, the children that they start from now on count
+    too. `comms` are thread names of at most 15 bytes. `cgroup` is a directory of the cgroup2 file
+    system; the cgroups below it count too.
     """
 
     pids: tuple[int, ...] = ()
@@ -33,12 +32,12 @@ class Filter:
 class Config:
     """A tracing session's settings.
 
-    `operations` names those to trace, all if empty. `mechanism` is one of `FUNCTION_MECHANISMS`;
-    "auto" takes the best that works here and goes without the function layer if none does. `label`
-    is one of `LABELS` or None; `label_cells` bounds how many cells carry a label of their own,
-    `threads` how many threads are followed at once: 0 for four times as many as there are, and
-    4,096 at least. `measure_cost` switches the kernel's own accounting of BPF run time on (it adds
-    to each run). `tracer_pid` is never traced.
+    `operations` are the operations to trace, all if empty. `mechanism` is one of
+    `FUNCTION_MECHANISMS`; "auto" is the best one that works on this kernel, and no function layer
+    if none works. `label` is one of `LABELS` or None. `label_cells` is the maximum number of cells
+    with a label. `threads` is the maximum number of threads in the map of threads; 0 means four
+    times the number of threads on the machine, at least 4,096. `measure_cost` enables the kernel's
+    statistics of BPF run time, which make each run slower. `tracer_pid` is never traced.
     """
 
     filter: Filter = field(default_factory=Filter)
@@ -49,21 +48,3 @@ class Config:
     threads: int = 0
     measure_cost: bool = False
     tracer_pid: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, for the loader's process."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Config":
-        """The opposite of `to_json`."""
-        chosen = data["filter"]
-        return cls(
-            **data
-            | {
-                "operations": tuple(data["operations"]),
-                "filter": Filter(
-                    **chosen | {"pids": tuple(chosen["pids"]), "comms": tuple(chosen["comms"])}
-                ),
-            }
-        )

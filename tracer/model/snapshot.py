@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What was measured up to one moment: the one form in which numbers leave the kernel side.
+"""What was measured up to one moment, as frozen dataclasses.
 
-Exporters, the live table, the JSON output and the tests all work on these frozen dataclasses, and
-on nothing else. Counts are since the session's start.
+Exporters, the live table, the JSON output and the tests get the numbers in this form only. Counts
+are since the session's start.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ __all__ = [
     "Aggregate",
     "MapUse",
     "ProbeStats",
-    "ProgramUse",
+    "ProgramStats",
     "Series",
     "Snapshot",
     "difference",
@@ -26,10 +26,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """All calls of one kind: how many, how long, how much, what failed.
+    """All calls of one kind: their number, total duration, bytes, errors and histogram.
 
-    `slots` are the histogram's counts (`tracer.model.histogram`), `errors` the failures by
-    errno's name; `count` includes the failures.
+    `slots` are the histogram's counts (`tracer.model.histogram`). `errors` is the number of failed
+    calls by the errno's name; `count` includes them.
     """
 
     count: int
@@ -39,15 +39,15 @@ class Aggregate:
     slots: tuple[int, ...]
 
     def quantile_seconds(self, quantile: float) -> float:
-        """As `tracer.model.histogram.quantile_seconds`."""
+        """See `tracer.model.histogram.quantile_seconds`."""
         return quantile_seconds(self.slots, quantile)
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of the table: an operation or a function, and what was counted of it.
+    """One operation or function, on one path, transport and label value, with its aggregate.
 
-    `path` is "user" or "kernel"; `label` is the value of the extra label, if one was asked for.
+    `path` is "user" or "kernel". `label` is the value of the extra label, None without one.
     """
 
     name: str
@@ -59,9 +59,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class ProbeStats:
-    """One probe: entries = returns + abandoned + calls in progress.
+    """Counters of one probe: entries = returns + abandoned + in_progress.
 
-    `operation` and `path` are what its calls count as; a function that is no operation has None.
+    `operation` and `path` are what its calls count as; `operation` is None for a function that is
+    no operation. `attached` says whether it is attached both at entry and at return.
     """
 
     name: str
@@ -75,13 +76,13 @@ class ProbeStats:
 
     @property
     def in_progress(self) -> int:
-        """Calls entered and not yet returned. Entries are read last, so this is never below 0."""
+        """Calls in flight. Entries are read after returns, so this is never negative."""
         return self.entries - self.returns - self.abandoned
 
 
 @dataclass(frozen=True, slots=True)
 class MapUse:
-    """How full a map is."""
+    """How many entries a map has, and how many it can have."""
 
     name: str
     entries: int
@@ -89,10 +90,10 @@ class MapUse:
 
 
 @dataclass(frozen=True, slots=True)
-class ProgramUse:
-    """What one BPF program cost; zero unless the session measures cost.
+class ProgramStats:
+    """Counters of one BPF program; `run_seconds` and `runs` are 0 unless the session measures cost.
 
-    `misses` are runs that the kernel skipped, another program being at work on that CPU.
+    `misses` are runs that the kernel skipped since the program was already running on that CPU.
     """
 
     name: str
@@ -103,7 +104,7 @@ class ProgramUse:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything at one moment. `monotonic_ns` is its time on CLOCK_MONOTONIC."""
+    """All numbers at one moment. `monotonic_ns` is the time on CLOCK_MONOTONIC, in ns."""
 
     monotonic_ns: int
     operations: tuple[Series, ...]
@@ -111,13 +112,13 @@ class Snapshot:
     probes: tuple[ProbeStats, ...]
     lost: Mapping[str, int]
     maps: tuple[MapUse, ...]
-    programs: tuple[ProgramUse, ...]
+    programs: tuple[ProgramStats, ...]
     version: str
     kernel: str
     label_name: str | None = None
 
     def in_progress(self) -> dict[tuple[str, str], int]:
-        """Calls in progress by (operation, path)."""
+        """Number of calls in flight by (operation, path)."""
         result: dict[tuple[str, str], int] = {}
         for probe in self.probes:
             if probe.operation is not None:
@@ -126,14 +127,14 @@ class Snapshot:
         return result
 
     def total(self, operation: str, path: str = "user") -> Aggregate:
-        """One operation over all transports and labels."""
+        """The sum of one operation over all transports and labels."""
         return merge(
             [s.aggregate for s in self.operations if (s.name, s.path) == (operation, path)]
         )
 
 
 def merge(aggregates: list[Aggregate]) -> Aggregate:
-    """The aggregate of all the calls of several."""
+    """The sum of several aggregates."""
     errors: dict[str, int] = {}
     for aggregate in aggregates:
         for name, count in aggregate.errors.items():
@@ -149,10 +150,10 @@ def merge(aggregates: list[Aggregate]) -> Aggregate:
 
 
 def difference(old: Snapshot, new: Snapshot) -> Snapshot:
-    """What was counted between two snapshots of one session: `new` with `old` taken off.
+    """What was counted between two snapshots of one session: `new` minus `old`.
 
-    Series in which nothing was counted are left out. What is a state and no count (probes, maps,
-    programs, `monotonic_ns`) is that of `new`.
+    Series without a call in between are left out. `probes`, `maps`, `programs` and `monotonic_ns`
+    are those of `new`.
     """
     return replace(
         new,
@@ -166,14 +167,14 @@ def _series_since(old: tuple[Series, ...], new: tuple[Series, ...]) -> tuple[Ser
     before = {(s.name, s.path, s.transport, s.label): s.aggregate for s in old}
     since = (
         replace(
-            s, aggregate=_taken_off(s.aggregate, before.get((s.name, s.path, s.transport, s.label)))
+            s, aggregate=_minus(s.aggregate, before.get((s.name, s.path, s.transport, s.label)))
         )
         for s in new
     )
     return tuple(s for s in since if s.aggregate.count)
 
 
-def _taken_off(aggregate: Aggregate, before: Aggregate | None) -> Aggregate:
+def _minus(aggregate: Aggregate, before: Aggregate | None) -> Aggregate:
     if before is None:
         return aggregate
     errors = {name: n - before.errors.get(name, 0) for name, n in aggregate.errors.items()}

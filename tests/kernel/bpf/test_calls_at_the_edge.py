@@ -20,7 +20,7 @@ import lunatik_socket
 from tests.kernel.bpf.sockets import N, listener, message_vector, tcp_pair, udp_pair
 from tests.kernel.children import Child, wait_until, wait_until_blocked
 from tests.kernel.counting import counted
-from tracer.kernel import raw_bpf
+from tracer.kernel import trial_programs
 from tracer.kernel.architecture import architecture
 from tracer.model.config import Config, Filter
 from tracer.model.histogram import UPPER_BOUNDS_SECONDS
@@ -398,13 +398,13 @@ def test_what_returns_after_a_missed_return_is_not_taken_for_it() -> None:
     config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
     with Session(config) as session:
         loaded = session._running()
-        if loaded.operations_by != "tracepoint":
+        if loaded.plan.operations != "tracepoint":
             pytest.skip("the exit program is at a tracepoint on other kernels")
         one.send(b"abc")
         before = session.snapshot().total("recv")
         os.close(loaded.descriptors.pop(-2))  # what holds the exit program
         assert two.recv(3)[1] == 3
-        with raw_bpf.attach(loaded.programs["exit_system_call"], "sys_exit"):
+        with trial_programs.attach(loaded.programs["exit_system_call"], "sys_exit"):
             mmap.mmap(-1, mmap.PAGESIZE).close()
             os.write(writer, b"x")
             os.read(reader, 1)

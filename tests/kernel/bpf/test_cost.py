@@ -17,7 +17,7 @@ import pytest
 from tests.kernel.children import TIMEOUT_SECONDS, Child, wait_until
 from tracer.kernel.btf import KernelTypes
 from tracer.kernel.program_info import program_info
-from tracer.loading.parent import Loaded, load
+from tracer.loading.parent import Loaded, load, program_for
 from tracer.model.config import Config, Filter
 from tracer.session import Session
 
@@ -50,8 +50,8 @@ MARK = "/snapshot"
 
 @pytest.fixture(scope="module")
 def loaded() -> Iterator[Loaded]:
-    config = Config(filter=Filter(pids=(os.getpid(),), follow_forks=True))
-    programs = load(config, "tracepoint")
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+    programs = load(program_for(Config(filter=chosen, mechanism="tracepoint")))
     yield programs
     programs.close()
 

@@ -13,7 +13,7 @@ from tests.kernel.counting import Counts, counted
 from tracer.kernel.architecture import architecture
 from tracer.kernel.btf import KernelTypes
 from tracer.kernel.mechanisms import works
-from tracer.loading.operation_layer import preempts_tracepoints
+from tracer.loading.plan import preempts_tracepoints
 from tracer.model.operations import OPERATIONS, Subject, system_calls
 from tracer.session import Session
 

@@ -3,7 +3,6 @@
 
 import os
 import socket
-import struct
 import sys
 import threading
 from collections import Counter
@@ -16,7 +15,7 @@ from tests.kernel.children import Child, wait_until, wait_until_blocked
 from tests.kernel.counting import counted
 from tracer.kernel.architecture import architecture
 from tracer.kernel.maps import Map
-from tracer.loading.source import build
+from tracer.loading.parent import program_for
 from tracer.model.config import Config, Filter
 from tracer.session import Session
 
@@ -40,15 +39,15 @@ def entries(session: Session) -> set[int]:
 
 def leave_no_place(maps: dict[str, Map]) -> None:
     """Take them all, in the name of nobody."""
-    entry = bytes(maps["calls"].field_size)
+    layout = maps["threads"].layout
     for place in range(maps["calls"].capacity):
-        maps["threads"].insert(struct.pack("=I", _PLACE | place), entry)
+        maps["threads"].insert(layout.key.pack(value=_PLACE | place), layout.value.pack())
 
 
 def see_no_end(session: Session) -> None:
     """Detach what tells that threads end."""
     loaded = session._running()
-    names = [item.program for item in build(session.config, "tracepoint").attachments]
+    names = [item.program for item in program_for(session.config).attachments]
     held = zip(names, loaded.descriptors[-len(names) :], strict=True)
     for descriptor in [descriptor for name, descriptor in held if name == "on_thread_end"]:
         loaded.descriptors.remove(descriptor)

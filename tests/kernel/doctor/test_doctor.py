@@ -13,7 +13,8 @@ from tests.kernel.cli.command_line import HIDE_TRACEFS, PROGRAM, ROOT, TIMEOUT_S
 from tracer.doctor import can_trace, examine
 from tracer.doctor.selftest import selftest
 from tracer.errors import TracerError
-from tracer.kernel import mechanisms, raw_bpf
+from tracer.kernel import mechanisms, trial_programs
+from tracer.kernel.programs import ProgramType
 from tracer.model.operations import OPERATIONS
 
 NOTHING = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
@@ -78,7 +79,7 @@ def test_fentry_is_told_as_it_is() -> None:
 def test_a_mechanism_that_attaches_without_firing_is_not_believed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mechanisms.raw_bpf, "counting", lambda _: NOTHING)
+    monkeypatch.setattr(mechanisms.trial_programs, "counting", lambda _: NOTHING)
     with pytest.raises(TracerError, match="it attaches, but does not fire"):
         mechanisms.prove("tracepoint")
 
@@ -86,7 +87,7 @@ def test_a_mechanism_that_attaches_without_firing_is_not_believed(
 def test_a_program_that_the_verifier_refuses_is_an_error() -> None:
     with (
         pytest.raises(OSError, match="Invalid argument"),
-        raw_bpf.load(raw_bpf.Kind.TRACEPOINT, b"\x95" + bytes(7) + b"\0" * 8),
+        trial_programs.load(ProgramType.TRACEPOINT, b"\x95" + bytes(7) + b"\0" * 8),
     ):
         pass
 

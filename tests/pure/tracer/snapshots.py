@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tracer.model.errnos import ERRNO_NAMES
 from tracer.model.histogram import SLOTS
 from tracer.model.operations import OPERATIONS, TRANSPORTS
-from tracer.model.snapshot import Aggregate, MapUse, ProbeStats, ProgramUse, Series, Snapshot
+from tracer.model.snapshot import Aggregate, MapUse, ProbeStats, ProgramStats, Series, Snapshot
 
 NAMES = [operation.name for operation in OPERATIONS]
 FUNCTIONS = ["kernel_recvmsg", "sock_recvmsg", "tcp_sendmsg", "sock_release"]
@@ -54,7 +54,7 @@ def snapshot(
         ),
         lost={"start_map_full": 0, "return_without_entry": 3},
         maps=(MapUse("threads", 7, 16384),),
-        programs=(ProgramUse("enter_recvfrom", 0.25, 23, 0),),
+        programs=(ProgramStats("enter_recvfrom", 0.25, 23, 0),),
         version="0.1.0",
         kernel="6.18.0",
         label_name=label_name,
@@ -128,7 +128,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             for name in draw(st.sets(st.sampled_from(["threads", "cells"])))
         ),
         programs=tuple(
-            ProgramUse(name, draw(st.floats(0, 1e9)), draw(entries), 0)
+            ProgramStats(name, draw(st.floats(0, 1e9)), draw(entries), 0)
             for name in draw(st.sets(st.sampled_from(["on_exec", "enter_read"])))
         ),
         version=draw(_texts),
