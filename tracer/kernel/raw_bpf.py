@@ -7,7 +7,6 @@ include/uapi/linux/bpf.h and perf_event.h.
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import functools
 import os
@@ -27,7 +26,6 @@ __all__ = [
     "closing",
     "count_of",
     "counting",
-    "errno_name",
     "load",
     "load_program",
     "make_counter",
@@ -253,8 +251,3 @@ def attach_to_functions(program: int, functions: Sequence[str], *, at_return: bo
         *(int(at_return), len(names), ctypes.addressof(addresses), 0, 0),
     )
     return _bpf(_LINK_CREATE, attributes)
-
-
-def errno_name(error: OSError) -> str:
-    """`EPERM`."""
-    return errno.errorcode.get(error.errno or 0, str(error.errno))

@@ -7,8 +7,8 @@ parent over a Unix socket as SCM_RIGHTS. When the parent dies, however it dies, 
 those descriptors, and every probe is gone.
 
 The one module that imports bcc. The protocol, in packets: the parent sends its Config as JSON; the
-answer is JSON, `{"error": kind, "message": …}` or a description of what follows, and then come the
-descriptors in the order the description names them.
+answer is JSON, `{"error": …}` (TracerError.to_json) or a description of what follows, and then
+come the descriptors in the order the description names them.
 """
 
 import errno
@@ -40,7 +40,7 @@ def main(descriptor: int) -> None:
         try:
             description, descriptors = _load(request)
         except TracerError as error:
-            description = {"error": type(error).__name__, "message": str(error)}
+            description = {"error": error.to_json()}
             descriptors = []
         parent.send(json.dumps(description).encode())
         for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
@@ -50,20 +50,25 @@ def main(descriptor: int) -> None:
 
 
 def import_bcc() -> Any:
-    """The module, found and told from its namesake; raises UnsupportedError with the mend."""
+    """The module, found and told from its namesake; raises UnsupportedError with a hint."""
     # bcc asks for a kernel source tree; ours is in bpf/ and needs nothing installed.
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_directory() / "kernel_headers")
     try:
         import bcc  # noqa: PLC0415
     except ImportError as error:
         raise UnsupportedError(
-            f"cannot import bcc: {error}; install python3-bpfcc (Debian, Ubuntu), python3-bcc "
-            "(Fedora) or python-bcc (Arch)"
+            "import",
+            "bcc",
+            str(error),
+            hint="install python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora) or python-bcc "
+            "(Arch)",
         ) from error
     if not hasattr(bcc, "BPF"):
         raise UnsupportedError(
-            f'cannot use the bcc in "{bcc.__file__}": it is another project of that name, from '
-            "PyPI; remove it with pip and install python3-bpfcc (Debian, Ubuntu)"
+            "use the bcc in",
+            bcc.__file__,
+            "it is another project of that name, from PyPI",
+            hint="remove it with pip and install python3-bpfcc (Debian, Ubuntu)",
         )
     return bcc
 
@@ -81,9 +86,7 @@ def _load(request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         if (failure := attacher.attach(item)) is None:
             continue
         if item.program not in FUNCTION_PROGRAMS:
-            raise ProgramError(
-                f"cannot attach to {item.target}: {failure}; see lunatik-socket doctor"
-            )
+            raise ProgramError("attach to", item.target, failure, hint="see lunatik-socket doctor")
         failures[item.target] = failure
         attacher.detach(item.target)  # nor a return without its entry
     descriptors = [
@@ -118,7 +121,7 @@ def compile_program(bcc: Any, program: Program) -> Any:
         bpf = Quiet(text=program.text)
     except Exception as error:  # bcc raises nothing finer
         raise ProgramError(
-            f"cannot compile the BPF programs: {error}; please report this"
+            "compile the BPF programs", cause=str(error), hint="please report this"
         ) from error
     if program.cast is not None:
         put_casts(bcc, bpf.module, program.cast)
@@ -152,8 +155,11 @@ class Attacher:
             refused = isinstance(error, OSError) and error.errno == errno.EPERM
             if refused and item.program not in FUNCTION_PROGRAMS:
                 raise PermissionRefused(
-                    "cannot load BPF programs: the kernel refuses (EPERM); needs CAP_BPF and "
-                    "CAP_PERFMON: run as root, and see whether kernel lockdown is on"
+                    "load BPF programs",
+                    cause="the kernel refuses",
+                    errno=errno.EPERM,
+                    hint="run as root (needs CAP_BPF and CAP_PERFMON), and check whether kernel "
+                    "lockdown is on",
                 ) from error
             return str(error)
         return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tracer.errors import ERRORS_BY_NAME, ProgramError, TracerError
+from tracer.errors import ProgramError, TracerError
 from tracer.kernel.maps import Map
 from tracer.model.config import Config
 from tracer.process.interpreter import loader_interpreter
@@ -73,11 +73,13 @@ def load(config: Config, mechanism: str, inherited: tuple[int, ...] = ()) -> Loa
                 ours.send(json.dumps(request).encode())
                 description, descriptors = _receive(ours)
             except (OSError, ValueError) as error:
-                raise ProgramError(
-                    "cannot load the BPF programs: the loader ended without an answer "
+                failure = ProgramError(
+                    "load the BPF programs",
+                    cause="the loader ended without an answer "
                     f"({error or type(error).__name__}); its output: {_read(log) or 'none'}",
-                    _read(log),
-                ) from error
+                )
+                failure.log = _read(log)
+                raise failure from error
             finally:
                 child.kill()
                 child.wait()
@@ -133,10 +135,10 @@ def _read(log: IO[bytes]) -> str:
 
 
 def _as_exception(description: dict[str, Any], log: str) -> TracerError:
-    kind = ERRORS_BY_NAME[description["error"]]
-    if kind is ProgramError:
-        return ProgramError(description["message"], log)
-    return kind(description["message"])
+    error = TracerError.from_json(description["error"])
+    if isinstance(error, ProgramError):
+        error.log = log
+    return error
 
 
 def _assemble(description: dict[str, Any], descriptors: list[int]) -> Loaded:

@@ -23,9 +23,12 @@ class CommandError(TracerError):
     """The command could not be executed; the status is a shell's: 127 not found, 126 else."""
 
     def __init__(self, command: str, code: int) -> None:
-        mend = "check the name and the PATH" if code == errno.ENOENT else "is it a program?"
-        cause = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
-        super().__init__(f'cannot run "{command}": {cause}; {mend}')
+        hint = (
+            "check the name and the PATH"
+            if code == errno.ENOENT
+            else "check that it is an executable program"
+        )
+        super().__init__("run", command, errno=code, hint=hint)
         self.exit_status = _NOT_FOUND if code == errno.ENOENT else _NOT_EXECUTABLE
 
 

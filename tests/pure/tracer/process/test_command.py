@@ -92,7 +92,9 @@ def test_not_executable_is_126(tmp_path: Path) -> None:
     with Child([str(file)]) as child, pytest.raises(CommandError) as error:
         child.release()
     assert error.value.exit_status == 126
-    assert str(error.value).endswith("Permission denied (EACCES); is it a program?")
+    assert str(error.value).endswith(
+        "Permission denied (EACCES); check that it is an executable program"
+    )
 
 
 def test_signals_are_as_a_program_expects_them() -> None:
