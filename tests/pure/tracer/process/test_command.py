@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,26 +175,3 @@ def test_death_by_sigkill_of_the_maker(how: str, when: str, survives: bool) -> N
         signal.pidfd_send_signal(watch, signal.SIGKILL)
         assert select.select([watch], [], [], TIMEOUT_SECONDS)[0]
     os.close(watch)
-
-
-def test_signals_are_fetched_not_handled() -> None:
-    # To this thread: others, which pytest has made, do not hold signals back.
-    with Signals() as signals:
-        assert signals.wait(0) is None
-        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
-        arrived = signals.wait(TIMEOUT_SECONDS)
-        assert arrived is not None
-        assert (arrived.number, arrived.to_group) == (signal.SIGINT, False)
-        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-    # The rest is thrown away at the end: this process still lives.
-    assert signal.sigpending() == set()
-
-
-def test_what_is_ignored_from_the_start_stays_so() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Signals() as signals:
-            signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
-            assert signals.wait(0) is None
-    finally:
-        signal.signal(signal.SIGHUP, before)
