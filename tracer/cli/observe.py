@@ -18,7 +18,7 @@ import click
 from tracer.cli.dashboards import dashboards_directory
 from tracer.cli.options import Address, address, seconds, shown
 from tracer.errors import PROGRAM, TracerError, UnsupportedError
-from tracer.process.command import Child
+from tracer.process.command import StartedCommand
 from tracer.process.interpreter import own_command
 from tracer.process.signals import Signals
 
@@ -102,7 +102,9 @@ class _Part:
         self._log, self._explain = log, explain
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self.child = Child(arguments, dies_with_us=True, output=descriptor, errors=descriptor)
+            self.child = StartedCommand(
+                arguments, dies_with_us=True, output=descriptor, errors=descriptor
+            )
         finally:
             os.close(descriptor)
         stack.enter_context(self.child)

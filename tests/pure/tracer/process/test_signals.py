@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Signals as events: none is invented, none is lost."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -75,10 +74,10 @@ def test_a_wait_of_years_is_possible() -> None:
 
 
 def test_no_descriptor_stays_open() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = sorted(Path("/proc/self/fd").iterdir())
     with Signals() as signals:
         signals.wait(0)
-    assert os.listdir("/proc/self/fd") == before
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_a_process_stopped_past_the_end_of_its_wait_sees_no_signal() -> None:
