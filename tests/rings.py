@@ -108,7 +108,7 @@ def _mechanisms() -> str:
             prove(mechanism)
             words.append(f"{mechanism}: yes")
         except TracerError as error:
-            words.append(f"{mechanism}: no ({str(error).split(': ')[1].split(';')[0]})")
+            words.append(f"{mechanism}: no ({error.reason})")
     return ", ".join(words)
 
 

@@ -183,25 +183,32 @@ def _enable_statistics() -> int:
         return enable_run_statistics()
     except PermissionError as error:
         raise PermissionRefused(
-            "cannot measure the programs' cost: the kernel refuses (EPERM); needs CAP_SYS_ADMIN: "
-            "run as root"
+            "measure the cost of the programs",
+            cause="the kernel refuses",
+            errno=error.errno,
+            hint="run as root (needs CAP_SYS_ADMIN)",
         ) from error
 
 
 def _require_processes(pids: tuple[int, ...]) -> None:
     if pids and not in_initial_pid_namespace():
         raise UnsupportedError(
-            "cannot follow a process from inside a PID namespace: the kernel side sees other "
-            "numbers; run on the host (docker: --pid=host), or choose with --comm or --cgroup"
+            "use --pid",
+            cause="this is a PID namespace, and the kernel side sees the host's process ids",
+            hint="run on the host (docker: --pid=host), or filter with --comm or --cgroup",
         )
     for pid in pids:
         process = _process_of(pid)
         if process is None:
-            raise UsageError(f'cannot trace the process "{pid}": no such process; ps -e lists them')
+            raise UsageError(
+                "trace the process", str(pid), "no such process", hint="ps -e lists all processes"
+            )
         if process != pid:
             raise UsageError(
-                f'cannot trace the process "{pid}": it is a thread of process {process}; '
-                f"use --pid {process}"
+                "trace the process",
+                str(pid),
+                f"it is a thread of process {process}",
+                hint=f"use --pid {process}",
             )
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """`lunatik-socket dashboards export DIR`: the Grafana boards and Prometheus rules, as files."""
 
-import errno
-import os
 import shutil
 from pathlib import Path
 
@@ -50,10 +48,11 @@ def export_dashboards(directory: Path) -> list[Path]:
     try:
         return [written for part in _PARTS for written in _copy(part, directory)]
     except OSError as error:
-        number = error.errno or 0
-        cause = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
         raise TracerError(
-            f'cannot export the dashboards to "{directory}": {cause}; choose another directory'
+            "export the dashboards to",
+            str(directory),
+            errno=error.errno,
+            hint="choose another directory",
         ) from None
 
 

@@ -39,8 +39,8 @@ def _doctor(as_json: bool) -> int:
     for check in examine():
         checks.append(check)
         found = Text(check.found)
-        if check.mend:
-            found.append(f"\n-> {check.mend}", style="cyan")
+        if check.hint:
+            found.append(f"\n-> {check.hint}", style="cyan")
         drawn.add_row(check.name, _verdict(check.ok, required=check.required), found)
     console = Console(highlight=False)
     console.print(drawn)

@@ -11,7 +11,7 @@ from typing import TextIO
 from tracer.cli.loop import Loop
 from tracer.cli.options import TraceOptions, shown
 from tracer.model.config import Config, Filter
-from tracer.process.command import Child
+from tracer.process.command import StartedCommand
 from tracer.process.output import Relay
 from tracer.process.signals import Signals
 from tracer.session import NOT_IN_THIS_KERNEL, Session
@@ -108,7 +108,7 @@ def _wants_live(subject: Subject, options: TraceOptions, stream: TextIO) -> bool
 
 def _start(
     stack: ExitStack, subject: Subject, options: TraceOptions, relay: Relay | None
-) -> Child | None:
+) -> StartedCommand | None:
     if subject.command is None:
         return None
     output = errors = None
@@ -116,14 +116,14 @@ def _start(
         output = errors = relay.write_end
     elif options.json:
         output = sys.stderr.fileno()  # standard output is for the numbers alone
-    child = Child(subject.command, dies_with_us=subject.ours, output=output, errors=errors)
+    child = StartedCommand(subject.command, dies_with_us=subject.ours, output=output, errors=errors)
     stack.enter_context(child)
     if relay is not None:
         relay.close_write_end()
     return child
 
 
-def _config(subject: Subject, options: TraceOptions, child: Child | None) -> Config:
+def _config(subject: Subject, options: TraceOptions, child: StartedCommand | None) -> Config:
     chosen = subject.filter
     if child is not None:
         chosen = replace(chosen, pids=(child.pid,), follow_forks=True)
@@ -136,7 +136,7 @@ def _config(subject: Subject, options: TraceOptions, child: Child | None) -> Con
     )
 
 
-def _text(subject: Subject, child: Child | None) -> str:
+def _text(subject: Subject, child: StartedCommand | None) -> str:
     return f"{subject.text} (pid {child.pid})" if child is not None else subject.text
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tracer.process.command import Child
+from tracer.process.command import StartedCommand
 from tracer.process.signals import Signals
 from tracer.session import Session
 from tracer.terminal.view import View
@@ -27,7 +27,7 @@ class Loop:
         session: Session,
         view: View,
         signals: Signals,
-        child: Child | None,
+        child: StartedCommand | None,
         *,
         interval: float,
         duration: float | None,

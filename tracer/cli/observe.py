@@ -17,8 +17,8 @@ import click
 
 from tracer.cli.dashboards import dashboards_directory
 from tracer.cli.options import Address, address, seconds, shown
-from tracer.errors import TracerError, UnsupportedError
-from tracer.process.command import Child
+from tracer.errors import PROGRAM, TracerError, UnsupportedError
+from tracer.process.command import StartedCommand
 from tracer.process.interpreter import own_command
 from tracer.process.signals import Signals
 
@@ -64,12 +64,12 @@ def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
     program = shutil.which("prometheus")
     if program is None:
         raise UnsupportedError(
-            'cannot observe with "prometheus": not installed; apt-get install prometheus'
+            "observe with", "prometheus", "not installed", hint="apt-get install prometheus"
         )
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lunatik-socket-")))
         signals = stack.enter_context(Signals())
-        demo = _Part(stack, _demo(metrics, duration), directory / "demo.log", _own_words)
+        demo = _Part(stack, _demo(metrics, duration), directory / "demo.log", _demo_failure)
         demo.wait_for(f"http://{shown(metrics)}/healthz", signals)
         observer = _Part(
             stack,
@@ -81,7 +81,7 @@ def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
                 "--log.level=warn",
             ),
             directory / "prometheus.log",
-            lambda words: _prometheus_words(prometheus, words),
+            lambda last_line: _prometheus_failure(prometheus, last_line),
         )
         observer.wait_for(f"http://{shown(prometheus)}/-/ready", signals)
         _announce(metrics, prometheus)
@@ -90,19 +90,21 @@ def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
 
 
 class _Part:
-    """One of the programs it is made of; what it says goes into a log."""
+    """One of the two programs that `observe` runs; its output goes into a log file."""
 
     def __init__(
         self,
         stack: ExitStack,
         arguments: tuple[str, ...],
         log: Path,
-        explain: Callable[[str], str],
+        explain: Callable[[str], TracerError],
     ) -> None:
         self._log, self._explain = log, explain
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self.child = Child(arguments, dies_with_us=True, output=descriptor, errors=descriptor)
+            self.child = StartedCommand(
+                arguments, dies_with_us=True, output=descriptor, errors=descriptor
+            )
         finally:
             os.close(descriptor)
         stack.enter_context(self.child)
@@ -122,7 +124,7 @@ class _Part:
     def failure(self) -> TracerError:
         """Its last words as an error."""
         words = self._log.read_text().strip().splitlines() or ["it said nothing"]
-        return TracerError(self._explain(words[-1]))
+        return self._explain(words[-1])
 
     def end(self) -> None:
         """Ask it to end, and wait."""
@@ -133,14 +135,18 @@ class _Part:
             time.sleep(_LOOK_SECONDS)
 
 
-def _own_words(words: str) -> str:
-    return words.removeprefix("lunatik-socket: ")
+def _demo_failure(last_line: str) -> TracerError:
+    return TracerError("run the demo", cause=last_line.removeprefix(f"{PROGRAM}: "))
 
 
-def _prometheus_words(where: Address, words: str) -> str:
-    found = re.search(r'err="([^"]*)"', words)
-    cause = found[1] if found else words
-    return f'cannot start Prometheus on "{shown(where)}": {cause}; choose another with --prometheus'
+def _prometheus_failure(where: Address, last_line: str) -> TracerError:
+    found = re.search(r'err="([^"]*)"', last_line)
+    return TracerError(
+        "start Prometheus on",
+        shown(where),
+        found[1] if found else last_line,
+        hint="choose another address with --prometheus",
+    )
 
 
 def _demo(metrics: Address, duration: float) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def _lua(
 ) -> tuple[str, ...]:
     if find_spec("lupa") is None:
         raise UnsupportedError(
-            f'cannot run "{script}": the package lupa, which is Lua, is missing; pip install lupa'
+            "run", script, "the Python package lupa (Lua) is missing", hint="pip install lupa"
         )
     main = "from lunatik_socket.lua.command import main; main()"
     kind = "sandbox" if sandbox else "open"
@@ -83,8 +83,9 @@ def _lua(
 
 def _python(script: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
     if not script.endswith(".py"):
-        kinds = "its name must end in .lua or .py"
-        raise UsageError(f'cannot run "{script}": unknown kind of script; {kinds}')
+        raise UsageError(
+            "run", script, "unknown kind of script", hint="its name must end in .lua or .py"
+        )
     _check_python(script)
     return (sys.executable, script, *arguments)
 
@@ -94,13 +95,11 @@ def _check_python(script: str) -> None:
     try:
         compile(Path(script).read_bytes(), script, "exec", dont_inherit=True)
     except OSError as error:
-        raise UsageError(
-            f'cannot run "{script}": {error.strerror}; the path of a readable script is needed'
-        ) from error
+        raise UsageError.of(error, "run", script, "give the path of a readable script") from error
     except SyntaxError as error:
-        raise UsageError(f'cannot run "{script}": line {error.lineno}: {error.msg}') from error
+        raise UsageError("run", script, f"line {error.lineno}: {error.msg}") from error
     except ValueError as error:
-        raise UsageError(f'cannot run "{script}": {error}') from error
+        raise UsageError("run", script, str(error)) from error
 
 
 def _become(command_line: tuple[str, ...]) -> NoReturn:

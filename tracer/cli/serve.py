@@ -132,7 +132,7 @@ def _checked(make: Callable[[], Any]) -> Any:
     try:
         return make()
     except ValueError as error:
-        raise UsageError(f"cannot serve: {error}") from error
+        raise UsageError("serve", cause=str(error)) from error
 
 
 def _reachable(listen: Address) -> Address:

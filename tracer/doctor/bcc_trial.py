@@ -30,7 +30,7 @@ def _answer() -> dict[str, Any]:
     try:
         bcc = loader.import_bcc()
     except TracerError as error:
-        return {"missing": str(error)}
+        return {"missing": error.to_json()}
     answer = {"version": bcc.__version__, "file": bcc.__file__}
     start = time.monotonic()
     try:

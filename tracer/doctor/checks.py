@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The checks, each by doing what it is about: no version and no configuration is believed.
 
-A check is a function that returns what it found, or raises TracerError with cause and mend.
+A check is a function that returns what it found, or raises TracerError with cause and hint.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.doctor import toolchain
-from tracer.errors import TracerError, UnsupportedError, cause_of
+from tracer.errors import TracerError, UnsupportedError
 from tracer.kernel import trial_programs
 from tracer.kernel.capabilities import (
     in_initial_pid_namespace,
@@ -29,13 +29,13 @@ __all__ = ["Check", "can_trace", "examine", "to_json"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One result. `required`: nothing can be traced without it. `mend` is None if `ok`."""
+    """One result. `required`: nothing can be traced without it. `hint` is None if `ok`."""
 
     name: str
     ok: bool
     required: bool
     found: str
-    mend: str | None
+    hint: str | None
 
 
 def examine() -> Iterator[Check]:
@@ -45,15 +45,12 @@ def examine() -> Iterator[Check]:
         try:
             found = body()
         except TracerError as error:
-            cause, _, mend = str(error).rpartition("; ")
-            # What the sentence begins with, the name of the check says already.
-            found = cause.partition(": ")[2] or cause
-            yield Check(name, ok=False, required=required, found=found, mend=mend)
+            yield Check(name, ok=False, required=required, found=error.reason, hint=error.hint)
         except OSError as error:
-            found = cause_of(error)
-            yield Check(name, ok=False, required=required, found=found, mend=_MENDS[name])
+            found = TracerError.of(error, name).reason
+            yield Check(name, ok=False, required=required, found=found, hint=_HINTS[name])
         else:
-            yield Check(name, ok=True, required=required, found=found, mend=None)
+            yield Check(name, ok=True, required=required, found=found, hint=None)
 
 
 def can_trace(checks: list[Check]) -> bool:
@@ -73,7 +70,7 @@ def to_json(checks: list[Check]) -> dict[str, Any]:
                 "ok": check.ok,
                 "required": check.required,
                 "found": check.found,
-                "mend": check.mend,
+                "hint": check.hint,
             }
             for check in checks
         ],
@@ -105,8 +102,9 @@ def _jit() -> str:
         size = program_info(program).jited_length
     if not size:
         raise UnsupportedError(
-            "cannot find machine code: programs are interpreted, several times slower; "
-            "sysctl net.core.bpf_jit_enable=1"
+            "compile programs to machine code",
+            cause="programs are interpreted, which is several times slower",
+            hint="sysctl net.core.bpf_jit_enable=1",
         )
     return f"a program became {size} bytes of machine code"
 
@@ -128,8 +126,10 @@ def _operations() -> str:
         mechanism, is_disturbed = operations_by(types), preempts_tracepoints(types)
     if mechanism == "tracepoint" and is_disturbed:
         raise UnsupportedError(
-            "cannot see every call of a busy machine: this kernel preempts the programs of "
-            'tracepoints, and has nothing else; see lost_total{reason="probe_missed"}'
+            "see every call on a busy machine",
+            cause="this kernel preempts the programs of tracepoints and has no kprobe_multi",
+            hint='watch lunatik_socket_lost_total{reason="probe_missed"}; a kernel with '
+            "CONFIG_FPROBE has no such loss",
         )
     return f"the operation layer is by {mechanism}"
 
@@ -137,8 +137,9 @@ def _operations() -> str:
 def _pid_namespace() -> str:
     if not in_initial_pid_namespace():
         raise UnsupportedError(
-            "cannot choose by pid: process ids here are not those that the kernel side sees; "
-            "run on the host (docker: --pid=host), or choose with --comm or --cgroup"
+            "use --pid",
+            cause="this is a PID namespace, and the kernel side sees the host's process ids",
+            hint="run on the host (docker: --pid=host), or filter with --comm or --cgroup",
         )
     return "the machine's own"
 
@@ -174,7 +175,7 @@ _CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
 )
 
 _AS_ROOT = "run as root, outside of containers that forbid it"
-_MENDS = {
+_HINTS = {
     "bpf(2)": f"{_AS_ROOT}; the kernel needs CONFIG_BPF_SYSCALL",
     "lockdown": f"{_AS_ROOT}; kernel lockdown must not be at confidentiality",
     "jit": _AS_ROOT,

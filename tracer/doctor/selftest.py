@@ -78,7 +78,9 @@ def selftest() -> Outcome:
             os.waitpid(child, 0)
     if status:
         raise UnsupportedError(
-            f"cannot finish the self-test: its process ended with {status:#x}; is loopback up?"
+            "finish the self-test",
+            cause=f"its process ended with wait status {status:#x}",
+            hint="check that the loopback interface is up (ip link set lo up)",
         )
     return _outcome(snapshot)
 

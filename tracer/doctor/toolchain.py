@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tracer.errors import UnsupportedError
+from tracer.errors import TracerError, UnsupportedError
 from tracer.kernel.libbpf import libbpf
 from tracer.process.interpreter import loader_interpreter
 
@@ -19,7 +19,6 @@ _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from tracer.doctor import bcc_trial; "
     "bcc_trial.main()"
 )
-_NOT_TRIED = "cannot compile: bcc is missing; see bcc"
 
 
 def libbpf_version() -> str:
@@ -36,7 +35,7 @@ def bcc_version() -> str:
     """Import bcc as the loader does; raises UnsupportedError without it."""
     answer = _trial()
     if "missing" in answer:
-        raise UnsupportedError(answer["missing"])
+        raise TracerError.from_json(answer["missing"])
     return f"{answer['version']} in {answer['file']}"
 
 
@@ -44,9 +43,11 @@ def compile_trial() -> str:
     """Compile a trivial program with bcc."""
     answer = _trial()
     if "missing" in answer:
-        raise UnsupportedError(_NOT_TRIED)
+        raise UnsupportedError(
+            "compile", cause="bcc is missing", hint="see the check of bcc for how to install it"
+        )
     if "failure" in answer:
-        raise UnsupportedError(f"cannot compile: {answer['failure']}; please report this")
+        raise UnsupportedError("compile", cause=answer["failure"], hint="please report this")
     return f"a program compiled in {answer['seconds']:.2f} s, without kernel headers"
 
 
@@ -66,8 +67,11 @@ def _trial() -> dict[str, Any]:
         )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        return {
-            "missing": f'cannot run bcc with "{interpreter}": {error}; '
-            "install python3-bpfcc (Debian, Ubuntu) or repair it"
-        }
+        missing = UnsupportedError(
+            "run bcc with",
+            interpreter,
+            str(error),
+            hint="install python3-bpfcc (Debian, Ubuntu), or reinstall it if it is there",
+        )
+        return {"missing": missing.to_json()}
     return answer

@@ -119,7 +119,9 @@ def architecture() -> Architecture:
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
         raise UnsupportedError(
-            f"cannot trace on {machine}: its system calls are not known to us; "
-            f"needs {' or '.join(_ARCHITECTURES)}"
+            "trace on",
+            machine,
+            "its system call numbers are unknown",
+            hint=f"needs {' or '.join(_ARCHITECTURES)}",
         )
     return _ARCHITECTURES[machine]

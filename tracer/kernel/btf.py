@@ -51,8 +51,10 @@ class KernelTypes:
         self._btf = libbpf().btf__load_vmlinux_btf()
         if not self._btf:
             raise UnsupportedError(
-                'cannot read "/sys/kernel/btf/vmlinux": the kernel has no type information (BTF); '
-                "needs a kernel built with CONFIG_DEBUG_INFO_BTF, as the distributions' are"
+                "read",
+                "/sys/kernel/btf/vmlinux",
+                "the kernel has no type information (BTF)",
+                hint="needs a kernel built with CONFIG_DEBUG_INFO_BTF, as distribution kernels are",
             )
 
     def __enter__(self) -> Self:
@@ -84,8 +86,10 @@ class KernelTypes:
         bits = None if type_id is None else self._search(type_id, field)
         if bits is None:
             raise UnsupportedError(
-                f'cannot find "{struct}.{field}" in the kernel\'s type information: '
-                "this kernel is not known to us yet; please report its version"
+                "find",
+                f"{struct}.{field}",
+                "the kernel's type information (BTF) has no such field",
+                hint="please report the version of this kernel",
             )
         return bits // 8
 

@@ -31,19 +31,23 @@ def has_capability(number: int) -> bool:
 
 
 def tracefs_directory() -> Path:
-    """Where tracefs is mounted; raises UnsupportedError, with the mend, if it is not."""
+    """Where tracefs is mounted; raises UnsupportedError, with a hint, if it is not."""
     for path in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
         try:
             if (path / "events/syscalls").is_dir():
                 return path
         except PermissionError as error:
             raise PermissionRefused(
-                f'cannot read tracefs in "{path}": Permission denied (EACCES); needs '
-                "CAP_DAC_READ_SEARCH beside CAP_BPF and CAP_PERFMON, or run as root"
+                "read tracefs in",
+                str(path),
+                errno=error.errno,
+                hint="run as root, or add CAP_DAC_READ_SEARCH to CAP_BPF and CAP_PERFMON",
             ) from error
     raise UnsupportedError(
-        'cannot find tracefs in "/sys/kernel/tracing": not mounted; '
-        "mount -t tracefs tracefs /sys/kernel/tracing"
+        "find tracefs in",
+        "/sys/kernel/tracing",
+        "not mounted",
+        hint="mount -t tracefs tracefs /sys/kernel/tracing",
     )
 
 
@@ -66,7 +70,7 @@ def require_rights() -> None:
     if has_capability(CAP_SYS_ADMIN) or (has_capability(CAP_BPF) and has_capability(CAP_PERFMON)):
         return
     raise PermissionRefused(
-        f"cannot trace as user {os.getuid()}: needs CAP_BPF and CAP_PERFMON; run as root"
+        "trace as user", str(os.getuid()), "needs CAP_BPF and CAP_PERFMON", hint="run as root"
     )
 
 

@@ -18,7 +18,9 @@ def _mount_point() -> Path:
         if kind == "cgroup2":
             return Path(mount_point)
     raise UnsupportedError(
-        "cannot find cgroup2: it is not mounted; mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        "find cgroup2",
+        cause="it is not mounted",
+        hint="mount -t cgroup2 cgroup2 /sys/fs/cgroup",
     )
 
 
@@ -32,8 +34,10 @@ def cgroup_directory(path: str) -> Path:
         if (candidate / "cgroup.procs").exists() and candidate.is_relative_to(mount_point):
             return candidate
     raise UsageError(
-        f'cannot find the cgroup "{path}": no such directory below "{mount_point}"; '
-        "systemd-cgls lists what there is"
+        "find the cgroup",
+        path,
+        f'no such directory below "{mount_point}"',
+        hint="systemd-cgls lists all cgroups",
     )
 
 

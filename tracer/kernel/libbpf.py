@@ -74,7 +74,7 @@ def libbpf() -> ctypes.CDLL:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
         raise UnsupportedError(
-            'cannot load "libbpf.so.1": not found; install libbpf1 (Debian, Ubuntu) or libbpf'
+            "load", "libbpf.so.1", "not found", hint="install libbpf1 (Debian, Ubuntu) or libbpf"
         ) from error
     pointer, number, integer, text = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_char_p
     for name, result, arguments in [

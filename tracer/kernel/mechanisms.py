@@ -6,13 +6,12 @@ they have.
 """
 
 import contextlib
-import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tracer.errors import PermissionRefused, TracerError, UnsupportedError, cause_of
+from tracer.errors import PermissionRefused, TracerError, UnsupportedError
 from tracer.kernel import trial_programs
 from tracer.kernel.architecture import architecture
 from tracer.kernel.capabilities import lift_memory_limit, require_rights, tracefs_directory
@@ -37,13 +36,14 @@ def prove(mechanism: str) -> None:
         raise
     except PermissionError as error:
         raise PermissionRefused(
-            f"cannot use {mechanism}: this kernel refuses {mechanism} "
-            f"({errno.errorcode[error.errno or 0]}); {_HINTS[mechanism]}"
+            "use",
+            mechanism,
+            f"this kernel refuses {mechanism}",
+            error.errno,
+            _HINTS[mechanism],
         ) from error
     except OSError as error:
-        raise UnsupportedError(
-            f"cannot use {mechanism}: {cause_of(error)}; {_HINTS[mechanism]}"
-        ) from error
+        raise UnsupportedError.of(error, "use", mechanism, _HINTS[mechanism]) from error
 
 
 def _prove_tracepoint() -> None:
@@ -60,8 +60,10 @@ def _prove_tracepoint() -> None:
 def _prove_kprobe() -> None:
     if not _KPROBE_TYPE.exists():
         raise UnsupportedError(
-            "cannot use kprobe: this kernel has no kprobes (CONFIG_KPROBES); needs a kernel with "
-            "them, as the distributions' are"
+            "use",
+            "kprobe",
+            "this kernel has no kprobes (CONFIG_KPROBES)",
+            hint="needs a kernel built with them, as distribution kernels are",
         )
     tracefs_directory()  # where return probes are made
     with (
@@ -151,8 +153,10 @@ def _btf_id(function: str) -> int:
     btf = libbpf().btf__load_vmlinux_btf()
     if not btf:
         raise UnsupportedError(
-            "cannot use fentry: the kernel has no type information (BTF); needs a kernel built "
-            "with CONFIG_DEBUG_INFO_BTF"
+            "use",
+            "fentry",
+            "the kernel has no type information (BTF)",
+            hint="needs a kernel built with CONFIG_DEBUG_INFO_BTF, as distribution kernels are",
         )
     try:
         number: int = libbpf().btf__find_by_name_kind(btf, function.encode(), _BTF_KIND_FUNC)
@@ -160,8 +164,10 @@ def _btf_id(function: str) -> int:
         libbpf().btf__free(btf)
     if number <= 0:
         raise UnsupportedError(
-            f'cannot use fentry: the kernel\'s type information has no function "{function}"; '
-            "kprobe does the same where it works"
+            "use",
+            "fentry",
+            f'the kernel\'s type information (BTF) has no function "{function}"',
+            hint="use kprobe, if it works here",
         )
     return number
 
@@ -171,7 +177,10 @@ def _require_fired(mechanism: str, counter: int, act: Callable[[], object], time
     act()
     if trial_programs.count_of(counter) < before + times:
         raise UnsupportedError(
-            f"cannot use {mechanism}: it attaches, but does not fire; please report this kernel"
+            "use",
+            mechanism,
+            "it attaches, but does not fire",
+            hint="please report the version of this kernel",
         )
 
 

@@ -23,7 +23,7 @@ from tracer.kernel.kprobe_events import event_name
 from tracer.kernel.programs import AttachType, ProgramType
 from tracer.loading.attachments import Attachment
 from tracer.loading.function_layer import FUNCTION_PROGRAMS
-from tracer.loading.hand_over import Failure, Order, Report
+from tracer.loading.hand_over import Order, Report, answer_to_json
 from tracer.loading.instructions import put_casts, put_constants, text_of
 from tracer.loading.source import bpf_directory
 from tracer.model.layout import Layout, MapLayout
@@ -38,12 +38,12 @@ def main(descriptor: int) -> None:
     """Carry out the order, answer on the Unix socket with this descriptor, end the process."""
     order = Order.from_json(json.load(sys.stdin))
     with socket.socket(fileno=descriptor) as parent:
-        answer: Report | Failure
+        answer: Report | TracerError
         try:
             answer, descriptors = _carry_out(order)
         except TracerError as error:
-            answer, descriptors = Failure.of(error), []
-        parent.send(json.dumps(answer.to_json()).encode())
+            answer, descriptors = error, []
+        parent.send(json.dumps(answer_to_json(answer)).encode())
         for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
             socket.send_fds(parent, [b"."], descriptors[start : start + _DESCRIPTORS_AT_ONCE])
     # Without the interpreter's finalization, which takes longer than all that is left to do.
@@ -58,13 +58,18 @@ def import_bcc() -> Any:
         import bcc  # noqa: PLC0415
     except ImportError as error:
         raise UnsupportedError(
-            f"cannot import bcc: {error}; install python3-bpfcc (Debian, Ubuntu), python3-bcc "
-            "(Fedora) or python-bcc (Arch)"
+            "import",
+            "bcc",
+            str(error),
+            hint="install python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora) or python-bcc "
+            "(Arch)",
         ) from error
     if not hasattr(bcc, "BPF"):
         raise UnsupportedError(
-            f'cannot use the bcc in "{bcc.__file__}": it is another project of that name, from '
-            "PyPI; remove it with pip and install python3-bpfcc (Debian, Ubuntu)"
+            "use the bcc in",
+            bcc.__file__,
+            "it is another project of that name, from PyPI",
+            hint="remove it with pip and install python3-bpfcc (Debian, Ubuntu)",
         )
     return bcc
 
@@ -80,10 +85,11 @@ def _carry_out(order: Order) -> tuple[Report, list[int]]:
         if (failure := attacher.attach(item)) is None:
             continue
         if item.program not in FUNCTION_PROGRAMS:
-            raise ProgramError(
-                f"cannot attach to {item.target}: {failure}; see lunatik-socket doctor",
-                "\n".join(getattr(failure, "__notes__", [])),  # the verifier's log
+            error = ProgramError(
+                "attach to", item.target, str(failure), hint="see lunatik-socket doctor"
             )
+            error.log = "\n".join(getattr(failure, "__notes__", []))  # the verifier's log
+            raise error
         failures[item.target] = str(failure)
         attacher.detach(item.target)  # the return probe, which is of no use alone
     tables = {name: bpf[name] for name in order.maps}
@@ -119,7 +125,7 @@ def compile_program(bcc: Any, order: Order) -> Any:
         bpf = Quiet(text=order.text)
     except Exception as error:  # bcc raises nothing finer
         raise ProgramError(
-            f"cannot compile the BPF programs: {error}; please report this"
+            "compile the BPF programs", cause=str(error), hint="please report this"
         ) from error
     if order.cast is not None:
         put_casts(bcc, bpf.module, order.cast)
@@ -159,8 +165,11 @@ class Attacher:
             refused = isinstance(error, OSError) and error.errno == errno.EPERM
             if refused and item.program not in FUNCTION_PROGRAMS:
                 raise PermissionRefused(
-                    "cannot load BPF programs: the kernel refuses (EPERM); needs CAP_BPF and "
-                    "CAP_PERFMON: run as root, and see whether kernel lockdown is on"
+                    "load BPF programs",
+                    cause="the kernel refuses",
+                    errno=errno.EPERM,
+                    hint="run as root (needs CAP_BPF and CAP_PERFMON), and check whether kernel "
+                    "lockdown is on",
                 ) from error
             return error
         return None

@@ -3,17 +3,17 @@
 
 parent -> child   an Order: what to compile, load and attach
 child -> parent   a Report, and then the descriptors that it names, in its order;
-                  or a Failure
+                  or a TracerError
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from tracer.errors import ERRORS_BY_NAME, TracerError
+from tracer.errors import TracerError
 from tracer.loading.attachments import Attachment
 from tracer.model.layout import MapLayout
 
-__all__ = ["Failure", "Order", "Report", "answer_from_json"]
+__all__ = ["Order", "Report", "answer_from_json", "answer_to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,53 +77,24 @@ class Report:
         """How many descriptors follow."""
         return len(self.maps) + len(self.programs) + len(self.probes)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"report": asdict(self)}
-
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The opposite of `to_json`."""
-        report = data["report"]
+        """The report of which `data` is the plain form."""
         return cls(
-            maps={name: MapLayout.from_json(layout) for name, layout in report["maps"].items()},
-            programs=tuple(report["programs"]),
-            probes=tuple(report["probes"]),
-            failures=report["failures"],
+            maps={name: MapLayout.from_json(layout) for name, layout in data["maps"].items()},
+            programs=tuple(data["programs"]),
+            probes=tuple(data["probes"]),
+            failures=data["failures"],
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A TracerError: its class by name, its arguments and its attributes. Nothing follows."""
-
-    kind: str
-    arguments: tuple[Any, ...]
-    attributes: dict[str, Any]
-
-    @classmethod
-    def of(cls, error: TracerError) -> Self:
-        """Take an error apart."""
-        return cls(type(error).__name__, error.args, dict(vars(error)))
-
-    def exception(self) -> TracerError:
-        """The error as it was."""
-        kind = ERRORS_BY_NAME[self.kind]
-        error = kind.__new__(kind, *self.arguments)
-        vars(error).update(self.attributes)
-        return error
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"failure": asdict(self)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        """The opposite of `to_json`."""
-        failure = data["failure"]
-        return cls(failure["kind"], tuple(failure["arguments"]), failure["attributes"])
+def answer_to_json(answer: Report | TracerError) -> dict[str, Any]:
+    """What the child sends: what it loaded, or why it could not."""
+    return {"report": asdict(answer)} if isinstance(answer, Report) else {"error": answer.to_json()}
 
 
-def answer_from_json(data: dict[str, Any]) -> Report | Failure:
+def answer_from_json(data: dict[str, Any]) -> Report | TracerError:
     """What the child sent."""
-    return Failure.from_json(data) if "failure" in data else Report.from_json(data)
+    if "error" in data:
+        return TracerError.from_json(data["error"])
+    return Report.from_json(data["report"])

@@ -13,7 +13,7 @@ from typing import IO
 from tracer.errors import ProgramError, TracerError
 from tracer.kernel.btf import KernelTypes
 from tracer.kernel.maps import Map
-from tracer.loading.hand_over import Failure, Order, Report, answer_from_json
+from tracer.loading.hand_over import Order, Report, answer_from_json
 from tracer.loading.operation_layer import targets_of_call
 from tracer.loading.plan import Plan, make_plan
 from tracer.loading.source import Program, build
@@ -97,16 +97,18 @@ def _run_loader(order: Order, inherited: tuple[int, ...]) -> tuple[Report, list[
             try:
                 answer, descriptors = _receive(ours)
             except (OSError, ValueError) as error:
-                raise ProgramError(
-                    "cannot load the BPF programs: the loader ended without an answer "
+                failure = ProgramError(
+                    "load the BPF programs",
+                    cause="the loader ended without an answer "
                     f"({error or type(error).__name__}); its output: {_read(log) or 'none'}",
-                    _read(log),
-                ) from error
+                )
+                failure.log = _read(log)
+                raise failure from error
             finally:
                 child.kill()
                 child.wait()
-        if isinstance(answer, Failure):
-            raise _with_log(answer.exception(), _read(log))
+        if isinstance(answer, TracerError):
+            raise _with_log(answer, _read(log))
     return answer, descriptors
 
 
@@ -132,11 +134,11 @@ def _start_loader(
     return ours, child
 
 
-def _receive(ours: socket.socket) -> tuple[Report | Failure, list[int]]:
+def _receive(ours: socket.socket) -> tuple[Report | TracerError, list[int]]:
     """The answer, and the descriptors that it announces."""
     answer = answer_from_json(json.loads(ours.recv(_ANSWER_BYTES)))
     descriptors: list[int] = []
-    if isinstance(answer, Failure):
+    if isinstance(answer, TracerError):
         return answer, descriptors
     try:
         while len(descriptors) < answer.descriptors:
@@ -181,7 +183,7 @@ def _assemble(program: Program, report: Report, descriptors: list[int]) -> Loade
     except ValueError as error:
         _close(descriptors)
         raise ProgramError(
-            f"cannot read the maps of the BPF programs: {error}; please report this"
+            "read the maps of the BPF programs", cause=str(error), hint="please report this"
         ) from error
     return Loaded(
         plan=program.plan,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Processes and signals: started commands, their output, the interpreter to start."""
+"""Started commands, their output, signals, and which Python to start."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A process that is started, and held before anything of its own until the tracer is ready."""
+"""A command that is started and held before its first instruction until the tracer is ready."""
 
 import contextlib
 import ctypes
@@ -8,24 +8,26 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import NoReturn, Self
 
 from tracer.errors import TracerError
 
-__all__ = ["Child", "CommandError"]
+__all__ = ["CommandError", "StartedCommand"]
 
 _PR_SET_PDEATHSIG = 1
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 class CommandError(TracerError):
-    """The command could not be executed; the status is a shell's: 127 not found, 126 else."""
+    """The command could not be executed. Exit status as in a shell: 127 not found, else 126."""
 
     def __init__(self, command: str, code: int) -> None:
-        mend = "check the name and the PATH" if code == errno.ENOENT else "is it a program?"
-        cause = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
-        super().__init__(f'cannot run "{command}": {cause}; {mend}')
+        hint = (
+            "check the name and the PATH"
+            if code == errno.ENOENT
+            else "check that it is an executable program"
+        )
+        super().__init__("run", command, errno=code, hint=hint)
         self.exit_status = _NOT_FOUND if code == errno.ENOENT else _NOT_EXECUTABLE
 
 
@@ -35,12 +37,12 @@ class _Pipes:
     failure: tuple[int, int]
 
 
-class Child:
-    """`command`, forked but not yet executed; `release` lets it go.
+class StartedCommand:
+    """`command`, forked but not yet executed; `release` lets it execute.
 
-    With `dies_with_us` the kernel kills it when this process ends, however it ends; until it is
-    released it ends with us in any case. `output` takes the place of its standard output,
-    `errors` that of its standard error. To be made before any thread is: it forks.
+    With `dies_with_us` the kernel kills it when this process ends, even by SIGKILL. A command that
+    was not released yet ends with this process in any case. `output` and `errors` are descriptors
+    for its standard output and standard error. Make it before any thread is started: it forks.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Child:
         errors: int | None = None,
     ) -> None:
         self._command = tuple(command)
-        # Loaded before the fork: the child does no more than system calls.
+        # Loaded before the fork: the child only makes system calls.
         self._libc = ctypes.CDLL(None, use_errno=True) if dies_with_us else None
         self._redirections = [(s, t) for s, t in ((output, 1), (errors, 2)) if s is not None]
         self._pipes = pipes = _Pipes(os.pipe(), os.pipe())
@@ -67,13 +69,8 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End it if it still runs: there is nobody left to wait for it."""
+    def __exit__(self, *_: object) -> None:
+        """Kill it if it still runs: no process would wait for it afterwards."""
         if self._held:
             os.close(self._pipes.gate[1])
             os.close(self._pipes.failure[0])
@@ -83,7 +80,7 @@ class Child:
             os.waitpid(self.pid, 0)
 
     def release(self) -> None:
-        """Let it execute; raises CommandError if the kernel refuses that."""
+        """Let it execute; raises CommandError if the kernel refuses."""
         self._held = False
         with contextlib.suppress(BrokenPipeError):  # it was killed while it waited
             os.write(self._pipes.gate[1], b"go")
@@ -95,7 +92,7 @@ class Child:
             raise CommandError(self._command[0], int(code))
 
     def poll(self) -> int | None:
-        """Return None while it runs, then its exit status as a shell tells it (128 + signal)."""
+        """Return None while it runs, then its exit status as a shell reports it (128 + signal)."""
         if self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if not pid:
@@ -120,7 +117,7 @@ class Child:
                 os.execvp(self._command[0], self._command)
         except OSError as error:
             os.write(self._pipes.failure[1], str(error.errno).encode())
-        except BaseException:  # whatever it is, it must not go on as a second tracer
+        except BaseException:  # the child must never continue as a second tracer
             status = 1
         finally:
             os._exit(status)
@@ -130,7 +127,7 @@ class Child:
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         for source, target in self._redirections:
             os.dup2(source, target)
-        # As Python found them: it ignores these two, and an ignored signal stays so over an exec.
+        # Python ignores these two, and an ignored signal stays ignored after exec.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Which Python runs what: this program once more, and the loader that needs bcc."""
+"""The Python to start: for this program once more, and for the loader, which needs bcc.
+
+A small module of its own: the loader's side needs it without anything else of this folder.
+"""
 
 import importlib.util
 import os
@@ -12,12 +15,12 @@ _SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def own_command(*arguments: str) -> tuple[str, ...]:
-    """Return the command line of this program with these arguments."""
+    """The command line that runs this program with these arguments."""
     return own_python("from tracer.cli import main; main()", *arguments)
 
 
 def own_python(code: str, *arguments: str) -> tuple[str, ...]:
-    """Return what runs `code` with this package, whatever the working directory or PATH hold."""
+    """The command line that runs `code` with this package, in any working directory."""
     directory = str(Path(__file__).parents[2])
     return (
         sys.executable,
@@ -29,7 +32,7 @@ def own_python(code: str, *arguments: str) -> tuple[str, ...]:
 
 
 def loader_interpreter() -> str:
-    """The Python that the loader runs in: ours, or the system's if only that has bcc."""
+    """The Python for the loader: this one, or the system's if only that one has bcc."""
     if importlib.util.find_spec("bcc") or not os.access(_SYSTEM_PYTHON, os.X_OK):
         return sys.executable
     return _SYSTEM_PYTHON

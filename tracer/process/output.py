@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A started command's output, taken to where it does not run into the live table."""
+"""The output of a started command, printed above the live table instead of into it."""
 
 import os
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 __all__ = ["Relay"]
@@ -13,42 +12,37 @@ _CHUNK_BYTES = 1 << 16
 
 
 class Relay:
-    """A pipe for a command to write into, and from `start` on a thread that passes its lines on."""
+    """A pipe that a command writes into; after `start` a thread passes its lines on."""
 
     def __enter__(self) -> Self:
         self._read_end, self.write_end = os.pipe()
         self._thread: threading.Thread | None = None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close_write_end()
         if self._thread is None:
             os.close(self._read_end)
 
     def close_write_end(self) -> None:
-        """Leave it to the command, so that its end is seen."""
+        """Close this process's copy, so that the pipe ends when the command does."""
         if self.write_end >= 0:
             os.close(self.write_end)
             self.write_end = -1
 
     def start(self, say: Callable[[str], None]) -> None:
-        """Pass lines on from now."""
-        # A daemon: a grandchild may keep the pipe open for longer than we live.
+        """Pass the lines to `say` from now on."""
+        # A daemon thread: a grandchild may keep the pipe open after this process ends.
         self._thread = threading.Thread(target=self._pass_on, args=(say,), daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
-        """Wait for the last lines, but not for a grandchild that holds the pipe open."""
+        """Wait up to a second for the last lines; a grandchild may hold the pipe open."""
         if self._thread is not None:
             self._thread.join(timeout=1.0)
 
     def _pass_on(self, say: Callable[[str], None]) -> None:
-        """As many whole lines at once as there are: each `say` may draw a table anew."""
+        """Pass on all complete lines at once: each `say` may redraw a table."""
         rest = b""
         while chunk := os.read(self._read_end, _CHUNK_BYTES):
             lines, newline, rest = (rest + chunk).rpartition(b"\n")

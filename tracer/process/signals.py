@@ -1,28 +1,43 @@
 # SPDX-License-Identifier: MIT
-"""Signals as events to wait for: no handler, so nothing is ever interrupted half-way."""
+"""Signals as events to wait for: no handler runs, so nothing is interrupted half-way.
 
+They are read from a signalfd. signal.sigtimedwait() looks simpler, but when a stop (SIGSTOP, a
+frozen cgroup) interrupts it and lasts past the deadline, CPython 3.11 returns an uninitialised
+siginfo: a signal with a random number that was never sent. signal.set_wakeup_fd() does not say
+who sent a signal.
+"""
+
+import contextlib
+import ctypes
+import math
+import os
+import select
 import signal
+import struct
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 __all__ = ["Arrived", "Signals"]
 
-_SI_KERNEL = 0x80  # siginfo_t.si_code: sent by the kernel, as a terminal's driver sends Ctrl-C
+_SI_KERNEL = 0x80  # siginfo_t.si_code: sent by the kernel, as the terminal driver sends Ctrl-C
+_SIGNALFD_SIGINFO = struct.Struct("=Iii116x")  # struct signalfd_siginfo: signo, errno, code, …
+_SIGSET_BYTES = 128  # sigset_t of the C libraries; the first bit is signal 1
+_LONGEST_SECONDS = 86400.0  # what poll(2) takes ends at 24 days
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A signal; `to_group` tells that the terminal sent it to every process in the foreground."""
+    """A signal. `to_group`: the terminal sent it to every process in the foreground."""
 
     number: int
     to_group: bool
 
 
 class Signals:
-    """Holds back Ctrl-C, SIGTERM, SIGHUP and SIGCHLD from `with` on, for `wait` to fetch.
+    """Holds back Ctrl-C, SIGTERM, SIGHUP and SIGCHLD inside `with`; `wait` fetches them.
 
-    One that was ignored from the start (`nohup`) stays so. Enter it before making any thread.
+    A signal that was ignored from the start (`nohup`) stays ignored. Enter the block before any
+    thread is started: threads inherit which signals are held back.
     """
 
     def __init__(self) -> None:
@@ -32,19 +47,36 @@ class Signals:
 
     def __enter__(self) -> Self:
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+        self._descriptor = _signalfd(self._numbers)
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        while signal.sigtimedwait(self._numbers, 0):
-            pass  # a second Ctrl-C while the summary was printed ends nothing more
+    def __exit__(self, *_: object) -> None:
+        while self._read() is not None:
+            pass  # a second Ctrl-C while the summary was printed
+        os.close(self._descriptor)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def wait(self, seconds: float) -> Arrived | None:
-        """Return the next signal, or None if none came in so long."""
-        info = signal.sigtimedwait(self._numbers, max(0.0, seconds))
-        return Arrived(info.si_signo, info.si_code == _SI_KERNEL) if info else None
+        """Return the next signal; None if none came within `seconds`, or within a day."""
+        milliseconds = math.ceil(min(max(0.0, seconds), _LONGEST_SECONDS) * 1000)
+        return self._read() if self._poll.poll(milliseconds) else None
+
+    def _read(self) -> Arrived | None:
+        with contextlib.suppress(BlockingIOError):
+            number, _, code = _SIGNALFD_SIGINFO.unpack(
+                os.read(self._descriptor, _SIGNALFD_SIGINFO.size)
+            )
+            return Arrived(number, code == _SI_KERNEL)
+        return None
+
+
+def _signalfd(numbers: set[signal.Signals]) -> int:
+    """A non-blocking descriptor that these signals are read from; Python 3.11 has no such call."""
+    mask = sum(1 << (number - 1) for number in numbers).to_bytes(_SIGSET_BYTES, "little")
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor: int = libc.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC)
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return descriptor

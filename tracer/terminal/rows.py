@@ -4,12 +4,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tracer.model.errnos import EXPECTED_ERRNOS
 from tracer.model.snapshot import Aggregate, Series, Snapshot, merge
 
-__all__ = ["ORDINARY", "Header", "Row", "Totals", "rows", "top_error", "totals"]
-
-ORDINARY = frozenset({"EAGAIN", "EINPROGRESS"})
-"""What a call that may not wait answers as a matter of course."""
+__all__ = ["Header", "Row", "Totals", "rows", "top_error", "totals"]
 
 _Key = tuple[str, str, str, str | None]
 
@@ -97,14 +95,14 @@ def totals(snapshot: Snapshot) -> Totals:
 
 
 def top_error(aggregate: Aggregate) -> tuple[int, str]:
-    """The errno to tell of and how many calls failed with it; 0 and "" if none did.
+    """How many calls failed with the errno to show, and its name; 0 and "" if none failed.
 
-    The most frequent one; but EAGAIN and EINPROGRESS only if there is nothing worse.
+    That is the most frequent errno; one of EXPECTED_ERRNOS only if there is no other.
     """
     errors = aggregate.errors
     if not errors:
         return 0, ""
-    name = max(errors, key=lambda name: (name not in ORDINARY, errors[name], name))
+    name = max(errors, key=lambda name: (name not in EXPECTED_ERRNOS, errors[name], name))
     return errors[name], name
 
 

@@ -8,7 +8,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TextIO
 
-from tracer.errors import cause_of
+from tracer.errors import TracerError
 from tracer.model.snapshot import Snapshot, difference, to_json
 from tracer.terminal.rows import Header
 
@@ -52,10 +52,8 @@ def _write(last: Snapshot, file: FileIO) -> None:
         raise _unwritable(str(file.name), error) from error
 
 
-def _unwritable(path: str, error: OSError) -> OSError:
-    return OSError(
-        error.errno, f'cannot write "{path}": {cause_of(error)}; choose another --output'
-    )
+def _unwritable(path: str, error: OSError) -> TracerError:
+    return TracerError("write", path, errno=error.errno, hint="choose another --output")
 
 
 def print_summary(header: Header, first: Snapshot, last: Snapshot, stream: TextIO) -> None:

@@ -5,9 +5,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tracer.model.errnos import EXPECTED_ERRNOS
 from tracer.model.snapshot import Aggregate, Snapshot
 from tracer.terminal import units
-from tracer.terminal.rows import ORDINARY, Header, Row, Totals, top_error, totals
+from tracer.terminal.rows import Header, Row, Totals, top_error, totals
 
 __all__ = ["live_table", "summary"]
 
@@ -144,7 +145,7 @@ def _errors(aggregate: Aggregate, *, fresh: bool) -> Text:
     others = "…" if len(aggregate.errors) > 1 else ""
     if not count:
         return Text()
-    style = ("yellow" if name in ORDINARY else "red") if fresh else ""
+    style = ("yellow" if name in EXPECTED_ERRNOS else "red") if fresh else ""
     text = f"{units.number(count)} {name}{others}"
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 

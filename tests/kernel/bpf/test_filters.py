@@ -78,7 +78,7 @@ def test_no_such_process() -> None:
     with pytest.raises(UsageError) as caught, Session(Config(filter=Filter(pids=(gone.pid,)))):
         pass
     assert str(caught.value) == (
-        f'cannot trace the process "{gone.pid}": no such process; ps -e lists them'
+        f'cannot trace the process "{gone.pid}": no such process; ps -e lists all processes'
     )
     assert caught.value.exit_status == 2
 

@@ -173,7 +173,8 @@ def test_metrics_port_in_use() -> None:
 def test_unknown_pid() -> None:
     done = run("trace", "--no-metrics", "--pid", "4194303")
     assert done.stderr == (
-        'lunatik-socket: cannot trace the process "4194303": no such process; ps -e lists them\n'
+        'lunatik-socket: cannot trace the process "4194303": no such process; '
+        "ps -e lists all processes\n"
     )
     assert done.returncode == 2
 
@@ -435,7 +436,7 @@ def test_no_tracefs_is_no_hindrance() -> None:
     [
         (
             "raise ImportError('No module named bcc')",
-            "cannot import bcc: No module named bcc; inst",
+            'cannot import "bcc": No module named bcc; inst',
         ),
         (
             "__version__ = '0.1.10'",

@@ -29,7 +29,7 @@ def test_all_that_is_required_is_here() -> None:
     assert [check.name for check in found if check.required and not check.ok] == []
     assert can_trace(found)
     for check in found:
-        assert (check.mend is None) is check.ok
+        assert (check.hint is None) is check.ok
         assert check.found
 
 
@@ -51,7 +51,7 @@ def test_json() -> None:
         "ok": True,
         "required": True,
         "found": "a program was loaded, attached, and ran",
-        "mend": None,
+        "hint": None,
     }
 
 
@@ -114,7 +114,7 @@ def test_not_root() -> None:
     assert done.returncode == 3
     found = checks(json.loads(done.stdout))
     assert found["rights"]["ok"] is False
-    assert found["rights"]["mend"] == "run as root"
+    assert found["rights"]["hint"] == "run as root"
     assert found["tracepoint"]["ok"] is False
     assert found["bcc"]["ok"] is True
     assert run("doctor", user=65534, group=65534, extra_groups=[]).returncode == 3
@@ -132,7 +132,7 @@ def test_no_tracefs() -> None:
     assert done.returncode == 0
     found = checks(json.loads(done.stdout))
     assert found["tracefs"]["ok"] is found["tracefs"]["required"] is False
-    assert found["tracefs"]["mend"] == "mount -t tracefs tracefs /sys/kernel/tracing"
+    assert found["tracefs"]["hint"] == "mount -t tracefs tracefs /sys/kernel/tracing"
     assert found["tracepoint"]["ok"] is True
     assert found["kprobe"]["ok"] is False
 
@@ -143,7 +143,7 @@ def test_the_impostor_of_bcc(tmp_path: Path) -> None:
     assert done.returncode == 3
     found = checks(json.loads(done.stdout))
     assert "another project of that name" in found["bcc"]["found"]
-    assert "python3-bpfcc" in found["bcc"]["mend"]
+    assert "python3-bpfcc" in found["bcc"]["hint"]
     assert found["compiler"]["found"] == "bcc is missing"
 
 
@@ -154,7 +154,7 @@ def test_no_libbpf(tmp_path: Path) -> None:
     done = run("doctor", "--json", env=environment)
     found = checks(json.loads(done.stdout))
     assert (done.returncode, found["libbpf"]["ok"]) == (3, False)
-    assert "install libbpf1" in found["libbpf"]["mend"]
+    assert "install libbpf1" in found["libbpf"]["hint"]
 
 
 def test_nothing_stays_behind() -> None:

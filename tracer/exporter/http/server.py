@@ -20,7 +20,7 @@ class MetricsServer:
     """Serves the metrics of `snapshot` on `address` from `start` to `stop`.
 
     `snapshot` is called by one thread at a time, for each scrape anew; what it raises is counted
-    and logged. With port 0 the kernel picks one: `address` tells which. `start` raises OSError,
+    and logged. With port 0 the kernel picks one: `address` tells which. `start` raises TracerError,
     with a message for the user, if the address cannot be had.
     """
 

@@ -7,10 +7,8 @@ request, time to send it, time to take the answer. What it serves is in
 """
 
 import contextlib
-import errno
 import http.client
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +22,7 @@ from threading import Thread
 from typing import Any, cast
 
 from tracer import __version__
+from tracer.errors import TracerError
 from tracer.exporter.http.connections import Connections
 
 __all__ = ["Request", "Response", "WebServer"]
@@ -74,8 +73,8 @@ def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
 class WebServer:
     """Serves `routes` (by path) on `address` until stopped.
 
-    Port 0 is for one that the kernel picks. Raises OSError with a one-line message if the address
-    cannot be had.
+    Port 0 is for one that the kernel picks. Raises TracerError if it cannot
+    listen there.
     """
 
     def __init__(self, address: tuple[str, int], routes: Mapping[str, Handler]) -> None:
@@ -110,16 +109,13 @@ def _listen(address: tuple[str, int], routes: Mapping[str, Handler]) -> "_Server
         raise _named(error, shown) from None
 
 
-def _named(error: OSError, address: str) -> OSError:
+def _named(error: OSError, address: str) -> TracerError:
     if isinstance(error, socket.gaierror):
-        return OSError(
-            errno.EADDRNOTAVAIL,
-            f'cannot serve metrics on "{address}": {error.strerror}; give --metrics ADDR:PORT',
+        return TracerError(
+            "serve metrics on", address, error.strerror, hint="give --metrics ADDR:PORT"
         )
-    number = error.errno or 0
-    cause = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
-    return OSError(
-        number, f'cannot serve metrics on "{address}": {cause}; choose another with --metrics'
+    return TracerError(
+        "serve metrics on", address, errno=error.errno, hint="choose another with --metrics"
     )
 
 

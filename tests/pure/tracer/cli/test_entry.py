@@ -170,10 +170,10 @@ def test_a_script_with_a_fault_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="is about becoming another user: run as root")
 @pytest.mark.parametrize("call", ["trace", "trace -- true", "serve echo --trace", "demo"])
-def test_not_root_is_one_line_with_the_mend(call: str) -> None:
+def test_not_root_is_one_line_with_a_hint(call: str) -> None:
     done = run(*call.split(), user=65534, group=65534, extra_groups=[])
     assert done.stderr == (
-        "lunatik-socket: cannot trace as user 65534: needs CAP_BPF and CAP_PERFMON; run as root\n"
+        'lunatik-socket: cannot trace as user "65534": needs CAP_BPF and CAP_PERFMON; run as root\n'
     )
     assert (done.returncode, done.stdout) == (3, "")
 

@@ -48,5 +48,7 @@ def test_every_system_call_is_known_on_x86_64() -> None:
 
 def test_another_architecture_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "sparc64")
-    with pytest.raises(UnsupportedError, match=r"^cannot trace on sparc64: .*needs x86_64 or aar"):
+    with pytest.raises(
+        UnsupportedError, match=r'^cannot trace on "sparc64": .*needs x86_64 or aar'
+    ):
         architecture.architecture()

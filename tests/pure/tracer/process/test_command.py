@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""A process held before anything of its own."""
+"""A command that is started, held and released."""
 
 import contextlib
 import os
 import select
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tracer.process.command import Child, CommandError
+from tracer.process.command import CommandError, StartedCommand
 from tracer.process.signals import Signals
 
 TIMEOUT_SECONDS = 20
@@ -20,14 +19,14 @@ TIMEOUT_SECONDS = 20
 
 @pytest.fixture(autouse=True)
 def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C works, though a shell that puts the tests in the background had it ignored."""
+    """Ctrl-C works even if the shell ignored it because the tests run in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def ended(child: Child) -> int:
-    """Wait for its end, in bounds."""
+def ended(child: StartedCommand) -> int:
+    """Wait until it ends, at most TIMEOUT_SECONDS; return its exit status."""
     descriptor = os.pidfd_open(child.pid)
     try:
         assert select.select([descriptor], [], [], TIMEOUT_SECONDS)[0], "it did not end"
@@ -55,8 +54,8 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def test_it_does_nothing_until_released(tmp_path: Path) -> None:
     made = tmp_path / "made"
-    with Child(["touch", str(made)]) as child:
-        # It is there, as a copy of this process that waits.
+    with StartedCommand(["touch", str(made)]) as child:
+        # Until then it is a copy of this process that waits.
         assert Path(f"/proc/{child.pid}/exe").readlink() == Path(sys.executable).resolve()
         assert child.poll() is None
         assert not made.exists()
@@ -69,15 +68,15 @@ def test_it_does_nothing_until_released(tmp_path: Path) -> None:
     ("script", "status"),
     [("exit 0", 0), ("exit 5", 5), ("kill -TERM $$", 143), ("kill -9 $$", 137)],
 )
-def test_exit_status_as_a_shell_tells_it(script: str, status: int) -> None:
-    with Child(["sh", "-c", script]) as child:
+def test_exit_status_is_that_of_a_shell(script: str, status: int) -> None:
+    with StartedCommand(["sh", "-c", script]) as child:
         child.release()
         assert ended(child) == status
         assert child.poll() == status
 
 
 def test_not_found_is_127() -> None:
-    with Child(["/nosuch/command"]) as child, pytest.raises(CommandError) as error:
+    with StartedCommand(["/nosuch/command"]) as child, pytest.raises(CommandError) as error:
         child.release()
     assert error.value.exit_status == 127
     assert str(error.value) == (
@@ -89,17 +88,19 @@ def test_not_found_is_127() -> None:
 def test_not_executable_is_126(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("no program")
-    with Child([str(file)]) as child, pytest.raises(CommandError) as error:
+    with StartedCommand([str(file)]) as child, pytest.raises(CommandError) as error:
         child.release()
     assert error.value.exit_status == 126
-    assert str(error.value).endswith("Permission denied (EACCES); is it a program?")
+    assert str(error.value).endswith(
+        "Permission denied (EACCES); check that it is an executable program"
+    )
 
 
-def test_signals_are_as_a_program_expects_them() -> None:
-    """SIGPIPE kills (Python ignores it), Ctrl-C too, and nothing is blocked."""
+def test_a_command_starts_with_default_signal_handling() -> None:
+    """SIGPIPE (which Python ignores) and SIGINT kill it, and no signal is blocked."""
     show = "grep -E '^Sig(Blk|Ign)' /proc/self/status"
     read, write = os.pipe()
-    with Child(["sh", "-c", show], output=write) as child, Signals():
+    with StartedCommand(["sh", "-c", show], output=write) as child, Signals():
         os.close(write)
         child.release()
         assert ended(child) == 0
@@ -111,30 +112,32 @@ def test_signals_are_as_a_program_expects_them() -> None:
 
 
 def test_output_can_be_redirected(pipe: tuple[int, int]) -> None:
-    with Child(["sh", "-c", "echo out; echo err >&2"], output=pipe[1], errors=pipe[1]) as child:
+    with StartedCommand(
+        ["sh", "-c", "echo out; echo err >&2"], output=pipe[1], errors=pipe[1]
+    ) as child:
         child.release()
         assert ended(child) == 0
     os.close(pipe[1])
     assert os.read(pipe[0], 100) == b"out\nerr\n"
 
 
-def test_a_child_that_was_never_released_goes_with_its_maker() -> None:
-    with Child(["sleep", "1000"]) as child:
+def test_a_command_that_was_never_released_ends_with_the_block() -> None:
+    with StartedCommand(["sleep", "1000"]) as child:
         pass
     assert not is_running(child.pid)
 
 
-def test_a_child_that_still_runs_is_ended() -> None:
-    with Child(["sleep", "1000"]) as child:
+def test_a_command_that_still_runs_ends_with_the_block() -> None:
+    with StartedCommand(["sleep", "1000"]) as child:
         child.release()
     assert not is_running(child.pid)
 
 
-# Starts a child as asked, tells its pid, and waits to be killed.
+# Starts a command as the arguments say, prints its pid, and waits to be killed.
 PARENT = """
 import sys, time
-from tracer.process.command import Child
-with Child(["sleep", "1000"], dies_with_us=sys.argv[1] == "dies") as child:
+from tracer.process.command import StartedCommand
+with StartedCommand(["sleep", "1000"], dies_with_us=sys.argv[1] == "dies") as child:
     if sys.argv[2] == "released":
         child.release()
     print(child.pid, flush=True)
@@ -151,7 +154,9 @@ with Child(["sleep", "1000"], dies_with_us=sys.argv[1] == "dies") as child:
         ("lives", "released", True),
     ],
 )
-def test_death_by_sigkill_of_the_maker(how: str, when: str, survives: bool) -> None:
+def test_sigkill_of_the_tracer_ends_held_and_own_commands_only(
+    how: str, when: str, survives: bool
+) -> None:
     keep_in, keep_out = os.pipe()
     read, write = os.pipe()
     parent = os.posix_spawn(
@@ -174,26 +179,3 @@ def test_death_by_sigkill_of_the_maker(how: str, when: str, survives: bool) -> N
         signal.pidfd_send_signal(watch, signal.SIGKILL)
         assert select.select([watch], [], [], TIMEOUT_SECONDS)[0]
     os.close(watch)
-
-
-def test_signals_are_fetched_not_handled() -> None:
-    # To this thread: others, which pytest has made, do not hold signals back.
-    with Signals() as signals:
-        assert signals.wait(0) is None
-        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
-        arrived = signals.wait(TIMEOUT_SECONDS)
-        assert arrived is not None
-        assert (arrived.number, arrived.to_group) == (signal.SIGINT, False)
-        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-    # The rest is thrown away at the end: this process still lives.
-    assert signal.sigpending() == set()
-
-
-def test_what_is_ignored_from_the_start_stays_so() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Signals() as signals:
-            signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
-            assert signals.wait(0) is None
-    finally:
-        signal.signal(signal.SIGHUP, before)

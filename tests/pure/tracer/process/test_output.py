@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A command's output, line by line, whatever pieces it comes in."""
+"""The output of a command is passed on in whole lines, in whatever pieces it arrives."""
 
 import os
 import queue
@@ -11,7 +11,7 @@ from tracer.process.output import Relay
 TIMEOUT_SECONDS = 20
 
 
-def test_lines_come_whole_and_the_rest_at_the_end() -> None:
+def test_lines_are_passed_on_whole_and_the_rest_at_the_end() -> None:
     said: queue.Queue[str] = queue.Queue()
     with Relay() as relay:
         writer = os.dup(relay.write_end)
@@ -27,7 +27,7 @@ def test_lines_come_whole_and_the_rest_at_the_end() -> None:
     assert said.empty()
 
 
-def test_one_that_was_never_started_leaves_no_descriptor() -> None:
+def test_a_relay_that_was_never_started_leaves_no_descriptor() -> None:
     with Relay() as relay:
         end = relay.write_end
     with pytest.raises(OSError, match="Bad file descriptor"):

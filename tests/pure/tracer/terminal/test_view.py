@@ -53,6 +53,7 @@ def test_rates_and_percentiles_are_of_the_last_interval() -> None:
     [
         ({}, (0, "")),
         ({"EAGAIN": 5, "EINPROGRESS": 9}, (9, "EINPROGRESS")),
+        ({"EINTR": 90, "ERESTARTSYS": 9, "EPIPE": 1}, (1, "EPIPE")),
         ({"EINPROGRESS": 900, "ECONNREFUSED": 2, "ETIMEDOUT": 3}, (3, "ETIMEDOUT")),
     ],
 )
