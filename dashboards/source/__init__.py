@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Where the committed dashboards come from: `python -m dashboards.source` writes them anew."""
+"""The source of the Grafana boards: `python -m dashboards.source` generates their JSON."""

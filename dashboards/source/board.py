@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What all boards have in common: variables, links to one another, time range."""
+"""What all boards share: variables, links to each other, time range."""
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard
@@ -18,7 +18,7 @@ _TARGET = 'job=~"$job",instance=~"$instance"'
 
 
 def board(name: str, title: str, description: str, *variables: str) -> build.Dashboard:
-    """An empty board with the variables `datasource`, `job`, `instance` and these."""
+    """An empty board with the variables `datasource`, `job`, `instance` and `variables`."""
     result = (
         build.Dashboard(f"Lunatik socket / {title}")
         .uid(f"{TAG}-{name}")
@@ -64,7 +64,7 @@ def _query(name: str, query: str) -> build.QueryVariable:
     )
 
 
-def _links(own: str) -> list[build.DashboardLink]:
+def _links(board: str) -> list[build.DashboardLink]:
     others = {
         "overview": "Overview",
         "operation": "Operation",
@@ -76,9 +76,9 @@ def _links(own: str) -> list[build.DashboardLink]:
         .type(dashboard.DashboardLinkType.LINK)
         .url(f"/d/{TAG}-{name}")
         .icon("dashboard")
-        .tooltip(f"Open {title} with the same choice and time")
+        .tooltip(f"Open {title} with the same selection and time range")
         .include_vars(True)
         .keep_time(True)
         for name, title in others.items()
-        if name != own
+        if name != board
     ]

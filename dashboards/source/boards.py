@@ -14,5 +14,5 @@ BOARDS = {"overview": overview, "operation": operation, "in_kernel": in_kernel, 
 
 
 def text(name: str) -> str:
-    """Generate one board, always the same for the same source."""
+    """Generate one board as JSON; the same source always gives the same text."""
     return JSONEncoder(sort_keys=True, indent=1).encode(BOARDS[name]().build()) + "\n"

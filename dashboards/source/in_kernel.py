@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""In-kernel sockets: the functions, and where the time of a call goes."""
+"""In-kernel sockets: the kernel functions, and where the time of a call goes."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -13,7 +13,7 @@ __all__ = ["in_kernel"]
 
 
 def _layers(direction: str) -> tuple[str, str]:
-    """The socket layer's and the protocols' functions that send or receive, from the table."""
+    """The functions that send or receive: those of the socket layer, those of the protocols."""
     names = [function.name for function in FUNCTIONS if function.name.endswith(direction)]
     socket_layer = [name for name in names if name.startswith(("kernel_", "sock_"))]
     return "|".join(socket_layer), "|".join(name for name in names if name not in socket_layer)
@@ -24,9 +24,9 @@ def in_kernel() -> Dashboard:
     made = board(
         "in-kernel",
         "In-kernel sockets",
-        "Kernel functions of the socket layers: sockets used by code inside the kernel "
-        "(path=kernel), and how a call's time divides into system call, socket and protocol. "
-        "Needs kprobes or fentry.",
+        "Functions of the kernel's socket layers: sockets that code in the kernel uses "
+        "(path=kernel), and how much of a call's time is spent in the system call, the socket "
+        "layer and the protocol. Needs kprobes or fentry.",
         "function",
         "path",
         "transport",
@@ -43,8 +43,8 @@ def _panels() -> list[Panel]:
     return [
         list_of(
             "Functions",
-            "Every traced kernel function. Empty: this kernel gives neither kprobes nor fentry; "
-            "`lunatik-socket doctor` says which.",
+            "Every traced kernel function. If it is empty, this kernel has neither kprobes nor "
+            "fentry; `lunatik-socket doctor` tells.",
             ["function", "path"],
             [
                 Column(
@@ -59,8 +59,7 @@ def _panels() -> list[Panel]:
         _split("receiving", "recvmsg", "recv|recvmsg"),
         graph(
             "Calls from inside the kernel",
-            "Operations of path=kernel: NVMe/TCP, NFS, Lunatik scripts. Nothing on an ordinary "
-            "host.",
+            "Operations of path=kernel: NVMe/TCP, NFS, Lunatik scripts. Most hosts have none.",
             "ops",
             Query(
                 per_second(
@@ -71,13 +70,13 @@ def _panels() -> list[Panel]:
         ),
         heat_map(
             "Function latency",
-            "All chosen functions together; choose one above to see it alone.",
+            "All chosen functions together; select one at the top of the board to see it alone.",
             FUNCTION_DURATION,
         ),
         graph(
             "Errors",
-            "Runs that returned an error, by errno. ERESTARTSYS: a signal or a stopping thread "
-            "broke off a wait.",
+            "Runs that returned an error, by errno. ERESTARTSYS: a signal, or the end of the "
+            "thread, interrupted a wait.",
             "ops",
             Query(
                 per_second(FUNCTION_ERRORS, "function", "errno", **chosen), "{{function}} {{errno}}"
@@ -86,8 +85,9 @@ def _panels() -> list[Panel]:
         ),
         graph(
             "Bytes",
-            "Bytes per second through each function. The layers see the same bytes: never add "
-            "them up.",
+            "Bytes per second through each function. The same bytes pass through several layers, "
+            "so "
+            "do not add the lines up.",
             "Bps",
             Query(per_second(FUNCTION_BYTES, "function", **chosen), "{{function}}"),
         ),
@@ -98,8 +98,8 @@ def _split(doing: str, direction: str, operations: str) -> Panel:
     socket_layer, protocols = _layers(direction)
     return graph(
         f"Where the time goes: {doing}",
-        "Mean time of the system call, of the socket layer within it, of the protocol within that. "
-        "The gap between two lines is the upper layer's own cost.",
+        "Mean time of the system call, of the socket layer inside it, and of the protocol inside "
+        "that. The difference between two lines is the cost of the upper layer alone.",
         "s",
         Query(
             average(DURATION, "operation", operation=matching(operations), path='="user"'),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Operation: one operation in full."""
+"""Operation: everything about one operation."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -16,8 +16,8 @@ def operation() -> Dashboard:
     made = board(
         "operation",
         "Operation",
-        "One operation of the socket API: how long it takes, what it fails with, how much it "
-        "moves.",
+        "One operation of the socket API: how long it takes, with which errnos it fails, how many "
+        "bytes it moves.",
         "operation",
         "path",
         "transport",
@@ -29,31 +29,33 @@ def operation() -> Dashboard:
 
 def _numbers() -> list[Panel]:
     return [
-        number("Calls", "Per second.", per_second(DURATION, suffix="_count"), "ops"),
+        number("Calls", "Calls per second.", per_second(DURATION, suffix="_count"), "ops"),
         number(
             "Failing",
-            "Share of failed calls, without EAGAIN, EINPROGRESS and EINTR. High: see Errors by "
-            "errno.",
+            "Share of calls that failed, not counting errnos that are no failures (EAGAIN, "
+            "EINPROGRESS, EINTR and the like). If it is high, see Errors by errno.",
             failing(),
             "percentunit",
             warn=0.01,
             alarm=0.05,
         ),
-        number("p50", "Half the calls were quicker.", quantile(0.5), "s"),
+        number("p50", "Half the calls were faster.", quantile(0.5), "s"),
         number(
             "p99",
-            "99 of 100 calls were quicker. Far from p50: two kinds of calls; the heat map shows "
-            "both.",
+            "99 of 100 calls were faster. If it is far above p50, there are two kinds of calls; "
+            "the "
+            "heat map shows both.",
             quantile(0.99),
             "s",
         ),
         number(
-            "In progress",
-            "Calls inside the kernel now. Not falling while Calls is 0: stuck.",
+            "In flight",
+            "Calls entered and not yet returned. If it stays above 0 while Calls is 0, they are "
+            "stuck.",
             f"sum({select(IN_PROGRESS)})",
             "short",
         ),
-        number("Bytes", "Per second, of successful calls.", per_second(BYTES), "Bps"),
+        number("Bytes", "Bytes per second that successful calls moved.", per_second(BYTES), "Bps"),
     ]
 
 
@@ -61,13 +63,15 @@ def _graphs() -> list[Panel]:
     return [
         heat_map(
             "Latency",
-            "Each row is a doubling of the duration; the darker, the more calls. A second band "
-            "above the first is a second kind of call: waiting, retransmission, a full buffer.",
+            "Each row is twice the duration of the row below; darker means more calls. A second "
+            "band above the first is a second kind of call: waiting, retransmission, a full "
+            "buffer.",
         ),
         graph(
             "Percentiles",
-            "From the histogram's buckets, so within a factor of two at the worst. A p99 that "
-            "leaves the p50 behind: look for the second band in the heat map.",
+            "From the histogram's buckets, so right to within a factor of two. If p99 rises and "
+            "p50 "
+            "does not, look for a second band in the heat map.",
             "s",
             Query(quantile(0.5), "p50"),
             Query(quantile(0.9), "p90"),
@@ -76,15 +80,15 @@ def _graphs() -> list[Panel]:
         ),
         graph(
             "Errors by errno",
-            "All errors, the harmless ones too. EAGAIN alone: a non-blocking socket that had "
-            "nothing to do.",
+            "All errors, including errnos that are no failures. EAGAIN alone: a non-blocking call "
+            "would have had to wait.",
             "ops",
             Query(per_second(ERRORS, "errno"), "{{errno}}"),
             stacked=True,
         ),
         graph(
             "Calls by transport",
-            "tcp, udp, unix, and other for what has none.",
+            "tcp, udp, unix; other for calls that are on none of these.",
             "ops",
             Query(
                 per_second(DURATION, "transport", "path", suffix="_count"), "{{transport}} {{path}}"
@@ -92,21 +96,23 @@ def _graphs() -> list[Panel]:
         ),
         graph(
             "Bytes by transport",
-            "Bytes per second by transport; with Calls it gives the size of a call. Many tiny "
-            "sends: buffer them, or set TCP_NODELAY with care.",
+            "Bytes per second by transport; divided by Calls, the bytes of a call. If sends are "
+            "many "
+            "and tiny, buffer them in the program.",
             "Bps",
             Query(per_second(BYTES, "transport", "path"), "{{transport}} {{path}}"),
         ),
         graph(
             "p99 by instance",
-            "The same operation on each host. One host apart from the others is that host's "
-            "problem.",
+            "The same operation on each host. If one host is slower than the others, look at that "
+            "host.",
             "s",
             Query(quantile(0.99, "instance"), "{{instance}} p99"),
         ),
         graph(
-            "In progress by instance",
-            "Calls entered and not yet returned, by host. Climbing without end: threads pile up.",
+            "In flight by instance",
+            "Calls entered and not yet returned, by host. If a line keeps rising, more and more "
+            "threads wait there.",
             "short",
             Query(
                 f"sum by (instance, operation) ({select(IN_PROGRESS)})",

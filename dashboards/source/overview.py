@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""Overview: every operation at once, user and kernel side next to each other, worst first."""
+"""Overview: every operation, user space and in-kernel side by side, the worst first."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.source.board import LINK_TO_OPERATION, board
 from dashboards.source.panels import Column, Panel, Query, graph, list_of, number
 from dashboards.source.queries import (
-    DAILY_ERRNOS,
     WAITING,
     failing,
+    failures,
     per_second,
     quantile,
     select,
 )
-from tracer.exporter.metrics import BYTES, DURATION, ERRORS, IN_PROGRESS, INFO, LOST
+from tracer.exporter.metrics import BYTES, DURATION, IN_PROGRESS, INFO, LOST
 
 __all__ = ["overview"]
 
 _BY = ("operation", "path")
-_FAILURE = f'!~"{DAILY_ERRNOS}"'
 
 
 def overview() -> Dashboard:
@@ -44,20 +43,20 @@ def overview() -> Dashboard:
 
 
 def _glance() -> list[Panel]:
-    own = f"not {WAITING.replace('|', ', ')}"
+    waiting = WAITING.replace("|", ", ")
     return [
         number(
             "Calls",
-            "Socket operations per second. A sudden drop with the load unchanged: the server is "
-            "stuck; see In progress.",
+            "Socket operations per second. If they drop while the load stays the same, the server "
+            "is stuck: see In flight.",
             per_second(DURATION, suffix="_count"),
             "ops",
         ),
         number(
             "Failing",
-            "Share of calls that failed, leaving out what non-blocking sockets return all day "
-            "(EAGAIN, EINPROGRESS, EINTR). High: find the operation in the table, open it, read "
-            "its errnos.",
+            "Share of calls that failed, not counting errnos that are no failures (EAGAIN, "
+            "EINPROGRESS, EINTR and the like). If it is high, open the operation from the table "
+            "below and read its errnos.",
             failing(),
             "percentunit",
             warn=0.01,
@@ -65,30 +64,33 @@ def _glance() -> list[Panel]:
         ),
         number(
             "p99, calls that should not wait",
-            f"99 of 100 calls were quicker; only operations that do not wait for a peer ({own}). "
-            "High: full socket buffers (send), a slow peer or network (connect), or a starved CPU.",
+            "99 of 100 calls were faster. Operations that wait for a peer by design are left out "
+            f"({waiting}). If it is high: full socket buffers (send), a slow peer or network "
+            "(connect), or a busy CPU.",
             quantile(0.99, operation=f'!~"{WAITING}"'),
             "s",
             warn=0.01,
             alarm=0.1,
         ),
         number(
-            "In progress",
-            "Calls inside the kernel now. Threads waiting for work count too (accept, recv, "
-            "select); what grows without end is a leak or a stuck peer.",
+            "In flight",
+            "Calls entered and not yet returned. Threads that wait for work count too (accept, "
+            "recv, select). If it keeps growing, threads leak or a peer is stuck.",
             f"sum({select(IN_PROGRESS)})",
             "short",
         ),
         number(
             "Tracers",
-            "Tracers that answer. Fewer than hosts: see which is missing on the Tracer board.",
+            "Tracers that answer. If they are fewer than the hosts, the Tracer board shows which "
+            "is "
+            "missing.",
             f"count({select(INFO)})",
             "short",
         ),
         number(
             "Lost",
-            "Calls that could not be counted in the last five minutes. Above 0 the other numbers "
-            "are too low: the Tracer board says why.",
+            "Calls that could not be counted in the last five minutes. Above 0, the other numbers "
+            "are too low; the Tracer board says why.",
             f"sum(increase({select(LOST)}[5m]))",
             "short",
             warn=1,
@@ -100,15 +102,17 @@ def _glance() -> list[Panel]:
 def _worst() -> Panel:
     return list_of(
         "Operations, worst first",
-        "One row an operation and side; choose a name to see it alone. Rows at the top fail most. "
-        "recv, accept and select wait for others, so a long p99 is normal for them.",
+        "One row for each operation and path; click a name to see it alone. The rows at the top "
+        f"fail most. {WAITING.replace('|', ', ')} wait for a peer by design, so a long p99 is "
+        "normal "
+        "for them.",
         ["operation", "path"],
         [
             Column("Calls/s", per_second(DURATION, *_BY, suffix="_count"), "ops"),
             Column("Failing", failing(*_BY), "percentunit", warn=0.01, alarm=0.05),
             Column("p50", quantile(0.5, *_BY), "s"),
             Column("p99", quantile(0.99, *_BY), "s"),
-            Column("In progress", f"sum by (operation, path) ({select(IN_PROGRESS)})"),
+            Column("In flight", f"sum by (operation, path) ({select(IN_PROGRESS)})"),
         ],
         sort="Failing",
         link=("operation", LINK_TO_OPERATION),
@@ -126,33 +130,33 @@ def _side(path: str, side: str) -> list[Panel]:
         ),
         graph(
             f"Failures by errno, {side}",
-            "Failed calls per second, the daily errnos of non-blocking sockets left out. Read "
-            "the errno: ECONNREFUSED nobody listens, ETIMEDOUT or EHOSTUNREACH the network, "
-            "EPIPE or ECONNRESET the peer left, EMFILE the limit of open files.",
+            "Failed calls per second, without errnos that are no failures. ECONNREFUSED: nothing "
+            "listens there. ETIMEDOUT, EHOSTUNREACH: the network. EPIPE, ECONNRESET: the peer "
+            "closed. EMFILE: the limit of open files.",
             "ops",
             Query(
-                per_second(ERRORS, "operation", "errno", errno=_FAILURE, path=only),
+                failures("operation", "errno", path=only),
                 "{{operation}} {{errno}}",
             ),
             stacked=True,
         ),
         graph(
             f"p99, {side}",
-            "99 of 100 calls were quicker. A step up in one operation alone points at its peer; "
-            "in all at once, at the machine (CPU, memory pressure).",
+            "99 of 100 calls were faster. If one operation alone gets slower, look at its peer; if "
+            "all do at once, look at the machine (CPU, memory pressure).",
             "s",
             Query(quantile(0.99, "operation", path=only), "{{operation}}"),
         ),
         graph(
-            f"In progress, {side}",
-            "Calls entered and not yet returned. A line that only climbs: threads pile up in "
-            "that call.",
+            f"In flight, {side}",
+            "Calls entered and not yet returned. If a line only rises, more and more threads wait "
+            "in that call.",
             "short",
             Query(f"sum by (operation) ({select(IN_PROGRESS, path=only)})", "{{operation}}"),
         ),
         graph(
             f"Bytes, {side}",
-            "Bytes per second that went through each operation.",
+            "Bytes per second that each operation moved.",
             "Bps",
             Query(per_second(BYTES, "operation", path=only), "{{operation}}"),
         ),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kinds of panel the boards are made of, each with its units, legends and thresholds."""
+"""The kinds of panels on the boards, with their units, legends and thresholds."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ HALF, THIRD, WHOLE = 12, 8, 24
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL and how its series are called, `{{label}}` for a label's value."""
+    """PromQL and the legend of its series; `{{label}}` stands for the value of a label."""
 
     expression: str
     legend: str = ""
@@ -31,7 +31,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its query, its unit, and from where on it is coloured."""
+    """A column of a table: its query, its unit, and the values from which it is coloured."""
 
     title: str
     expression: str
@@ -61,7 +61,7 @@ def number(
     warn: float | None = None,
     alarm: float | None = None,
 ) -> stat.Panel:
-    """One big number with its recent course; no data reads as 0."""
+    """One big number with a small graph of its recent values; no data shows as 0."""
     return (
         stat.Panel()
         .title(title)
@@ -88,7 +88,7 @@ def graph(
     stacked: bool = False,
     alarm: float | None = None,
 ) -> timeseries.Panel:
-    """Lines over time, with a table of them below, the largest first."""
+    """Lines over time, with a legend table below, the largest first."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -130,7 +130,7 @@ def graph(
 
 
 def heat_map(title: str, help: str, metric: Metric = DURATION) -> heatmap.Panel:
-    """Where durations lie over time, from the classic buckets: each row is a doubling."""
+    """Durations over time, from the classic buckets: each row is a doubling of the one below."""
     return (
         heatmap.Panel()
         .title(title)
@@ -163,7 +163,7 @@ def list_of(
     link: tuple[str, str] | None = None,
     width: int = WHOLE,
 ) -> table.Panel:
-    """A table: one row for each set of `keys`, the one with the largest `sort` first."""
+    """A table: one row for each combination of `keys`, sorted by column `sort`, largest first."""
     panel = (
         table.Panel()
         .title(title)

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""The boards' PromQL, built from the metrics' own definitions.
+"""The boards' PromQL, built from the definitions of the metrics.
 
-No query names a metric or a label by hand: a selector for a label that the metric does not have is
-an error here, at generation, and not an empty graph on somebody's wall.
+No query spells out the name of a metric or label. A selector for a label that the metric does not
+have raises an error when the boards are generated, instead of making an empty graph.
 """
 
 from collections.abc import Mapping
 
 from tracer.exporter.metrics import DURATION, ERRORS, Metric, Type
+from tracer.model.errnos import EXPECTED_ERRNOS
+from tracer.model.operations import WAITING_OPERATIONS
 
 __all__ = [
-    "DAILY_ERRNOS",
+    "EXPECTED",
     "RATE",
     "WAITING",
     "average",
     "buckets",
     "failing",
+    "failures",
     "matching",
     "per_second",
     "quantile",
@@ -24,20 +27,23 @@ __all__ = [
 
 RATE = "$__rate_interval"
 
-DAILY_ERRNOS = "EAGAIN|EINPROGRESS|EINTR|ERESTART.*"
-"""What non-blocking sockets and signals return all day long; anything else is a failure."""
+EXPECTED = "|".join(EXPECTED_ERRNOS)
+"""The errnos that are no failures, as a regular expression."""
 
-WAITING = "accept|recv|recvmsg|select"
-"""Operations whose duration is mostly the peer's silence: slow is normal for them."""
+WAITING = "|".join(WAITING_OPERATIONS)
+"""The operations that wait for a peer by design, as a regular expression."""
+
+# glibc asks nscd first and finds no socket file where nscd does not run: normal, at every look-up.
+_NO_SOCKET_FILE = {"operation": '="connect"', "transport": '="unix"', "errno": '="ENOENT"'}
 
 _TARGET = {"job": '=~"$job"', "instance": '=~"$instance"'}
 _CHOSEN = {"operation": '=~"$operation"', "path": '=~"$path"', "transport": '=~"$transport"'}
 
 
 def select(metric: Metric, suffix: str = "", **matchers: str) -> str:
-    """A selector of the metric's series that obeys the board's variables.
+    """A selector of the metric's series, limited by the board's variables.
 
-    `matchers` are label to operator and value, as in `errno='!="EAGAIN"'`; they replace the
+    `matchers` map a label to operator and value, as in `errno='!="EAGAIN"'`; they replace the
     variable of the same label. Raises ValueError for a label that the metric does not have.
     """
     if unknown := set(matchers) - set(metric.labels):
@@ -53,37 +59,44 @@ def _text(matchers: Mapping[str, str]) -> str:
 
 
 def matching(value: str) -> str:
-    """The matcher of a label that is one of `a|b|c`."""
+    """A matcher for a label that is one of `a|b|c`."""
     return f'=~"{value}"'
 
 
 def per_second(metric: Metric, *by: str, suffix: str = "", **matchers: str) -> str:
-    """A counter's rate, summed over all but `by`."""
+    """A counter's rate per second, summed over all labels but `by`."""
     return f"sum{_by(by)} (rate({select(metric, suffix, **matchers)}[{RATE}]))"
 
 
+def failures(*by: str, **matchers: str) -> str:
+    """Failed calls per second, without the errnos that are no failures."""
+    failed = select(ERRORS, **{"errno": f'!~"{EXPECTED}"', **matchers})
+    # It takes away the same series, label by label; so it needs no variables of the board.
+    expected = f"{ERRORS.name}{{{_text(_NO_SOCKET_FILE)}}}"
+    return f"sum{_by(by)} (rate({failed}[{RATE}]) unless rate({expected}[{RATE}]))"
+
+
 def failing(*by: str, **matchers: str) -> str:
-    """The share of calls that failed, 0 to 1, for those who made any."""
-    fine_print = {"errno": f'!~"{DAILY_ERRNOS}"'}
-    failures = per_second(ERRORS, *by, **fine_print, **matchers)
+    """The share of calls that failed, 0 to 1; no value where no call was made."""
+    failed = failures(*by, **matchers)
     calls = per_second(DURATION, *by, suffix="_count", **matchers)
-    return f"({failures} or 0 * {calls}) / ({calls} > 0)"
+    return f"({failed} or 0 * {calls}) / ({calls} > 0)"
 
 
 def quantile(share: float, *by: str, metric: Metric = DURATION, **matchers: str) -> str:
-    """The duration below which this share of the calls stayed, from the histogram."""
+    """The duration that this share of the calls did not exceed, from the histogram's buckets."""
     inner = per_second(metric, *by, "le", suffix="_bucket", **matchers)
     return f"histogram_quantile({share}, {inner})"
 
 
 def average(metric: Metric, *by: str, **matchers: str) -> str:
-    """Mean duration."""
+    """Mean duration in seconds."""
     total = per_second(metric, *by, suffix="_sum", **matchers)
     return f"{total} / ({per_second(metric, *by, suffix='_count', **matchers)} > 0)"
 
 
 def buckets(metric: Metric, **matchers: str) -> str:
-    """A heat map's rows."""
+    """The rows of a heat map."""
     return per_second(metric, "le", suffix="_bucket", **matchers)
 
 

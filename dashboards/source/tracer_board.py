@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tracer: whether the numbers can be trusted, and what they cost."""
+"""Tracer: whether the numbers are complete, and what tracing costs."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -14,7 +14,7 @@ __all__ = ["tracer"]
 def tracer() -> Dashboard:
     """Make the board."""
     made = board(
-        "tracer", "Tracer", "The tracer's own health: is anything missing, what does it cost."
+        "tracer", "Tracer", "The tracer itself: is anything missing, and what does tracing cost."
     )
     for panel in (*_numbers(), *_graphs()):
         made.with_panel(panel)
@@ -25,18 +25,23 @@ def _numbers() -> list[Panel]:
     attached = select(metrics.PROBE_ATTACHED)
     fill = f"{select(metrics.MAP_ENTRIES)} / {select(metrics.MAP_CAPACITY)}"
     return [
-        number("Probes attached", "Probes in place, over all hosts.", f"sum({attached})", "short"),
+        number(
+            "Probes attached",
+            "Attached probes, on all hosts together.",
+            f"sum({attached})",
+            "short",
+        ),
         number(
             "Probes missing",
-            "Probes that are not in place. A system call's: its calls are not seen, run "
-            "`lunatik-socket doctor`. A function's: this kernel does not have it.",
+            "Probes that are not attached. If it is a system call's, its calls are not seen: run "
+            "`lunatik-socket doctor`. If it is a function's, this kernel does not have it.",
             f"count({attached}) - sum({attached})",
             "short",
             warn=1,
         ),
         number(
             "Lost",
-            "Calls not counted in the last five minutes.",
+            "Calls that could not be counted in the last five minutes.",
             f"sum(increase({select(metrics.LOST)}[5m]))",
             "short",
             warn=1,
@@ -44,8 +49,8 @@ def _numbers() -> list[Panel]:
         ),
         number(
             "Fullest map",
-            "Share of the fullest BPF map that is in use. At 100 % calls are lost: follow fewer "
-            "threads, or give --by fewer values.",
+            "How full the fullest BPF map is. At 100 % calls are lost: trace fewer processes, or "
+            "choose a --by label with fewer values.",
             f"max({fill})",
             "percentunit",
             warn=0.7,
@@ -53,7 +58,7 @@ def _numbers() -> list[Panel]:
         ),
         number(
             "Scrape",
-            "Longest time a scrape took to read the kernel's maps and render.",
+            "The longest time that a scrape took to read the kernel's maps and render.",
             f"max({select(metrics.SCRAPE_DURATION)})",
             "s",
             warn=0.1,
@@ -61,7 +66,7 @@ def _numbers() -> list[Panel]:
         ),
         number(
             "Scrape errors",
-            "Metrics missing from a scrape in the last five minutes; the tracer's log says why.",
+            "Metrics missing from scrapes in the last five minutes; the tracer's log says why.",
             f"sum(increase({select(metrics.SCRAPE_ERRORS)}[5m]))",
             "short",
             alarm=1,
@@ -71,14 +76,15 @@ def _numbers() -> list[Panel]:
 
 def _graphs() -> list[Panel]:
     host = ["instance", "version", "kernel", "mechanism"]
-    in_flight = " - ".join(
+    without_return = " - ".join(
         per_second(metric, "instance", "probe")
         for metric in (metrics.PROBE_ENTRIES, metrics.PROBE_RETURNS)
     )
     return [
         list_of(
             "Tracers",
-            "Version, kernel and mechanisms of each host. Mixed versions: finish the roll-out.",
+            "Version, kernel and mechanisms of each host. If the versions differ, finish the "
+            "rollout.",
             host,
             [
                 Column(
@@ -90,15 +96,16 @@ def _graphs() -> list[Panel]:
         graph(
             "Lost by reason",
             "start_map_full: more threads than the map holds. aggregate_map_full: more label "
-            "values than --by allows. return_without_entry: calls begun before the tracer. "
-            "probe_missed: the kernel skipped a run.",
+            "values than --by has room for. return_without_entry: the call began before tracing. "
+            "return_not_seen: its return was not seen. probe_missed: the kernel skipped a run of a "
+            "BPF program.",
             "ops",
             Query(per_second(metrics.LOST, "instance", "reason"), "{{instance}} {{reason}}"),
             stacked=True,
         ),
         graph(
             "Map fill",
-            "Entries of each BPF map as a share of its room.",
+            "Entries of each BPF map as a share of its capacity.",
             "percentunit",
             Query(
                 f"{select(metrics.MAP_ENTRIES)} / {select(metrics.MAP_CAPACITY)}",
@@ -108,15 +115,15 @@ def _graphs() -> list[Panel]:
         ),
         graph(
             "CPU time in programs",
-            "Seconds of CPU per second spent in each BPF program. All 0: the session does not "
-            "measure its cost.",
+            "Seconds of CPU time per second in each BPF program. All are 0 unless the tracer "
+            "measures its own cost.",
             "percentunit",
             Query(per_second(metrics.PROGRAM_RUN_SECONDS, "program"), "{{program}}"),
             stacked=True,
         ),
         graph(
             "Time of one run",
-            "Mean run time of each BPF program; what a traced call pays, twice (entry and return).",
+            "Mean run time of each BPF program. A traced call pays for two runs: entry and return.",
             "s",
             Query(
                 f"{per_second(metrics.PROGRAM_RUN_SECONDS, 'program')}"
@@ -126,14 +133,17 @@ def _graphs() -> list[Panel]:
         ),
         graph(
             "Entries without return",
-            "Calls entered less calls returned, per second. Above 0 for long: calls pile up, or "
-            "the tracer misses returns.",
+            "Calls entered minus calls returned, per second. If it stays above 0, more and more "
+            "calls are in flight, or the tracer misses returns.",
             "ops",
-            Query(in_flight, "{{instance}} {{probe}}"),
+            Query(without_return, "{{instance}} {{probe}}"),
         ),
         graph(
             "Abandoned calls",
-            "Calls whose thread died inside, per second. Many: processes are being killed.",
+            "Calls per second that were entered and whose return was not seen: the thread ended in "
+            "the "
+            "call, or the return was missed. If they are many, processes are being killed, or "
+            "`lunatik-socket doctor` shows why returns are missed.",
             "ops",
             Query(
                 per_second(metrics.PROBE_ABANDONED, "instance", "probe"), "{{instance}} {{probe}}"
@@ -141,13 +151,15 @@ def _graphs() -> list[Panel]:
         ),
         graph(
             "Scrape time",
-            "Time of each scrape. It grows with the series: fewer values of --by.",
+            "Time of each scrape. It grows with the number of series: choose a --by label with "
+            "fewer "
+            "values.",
             "s",
             Query(select(metrics.SCRAPE_DURATION), "{{instance}}"),
         ),
         graph(
             "The exporter's process",
-            "CPU the exporter takes; grows with scrapes and open live pages.",
+            "CPU time of the exporter. It grows with scrapes and open live pages.",
             "percentunit",
             Query(
                 f'rate(process_cpu_seconds_total{{job=~"$job",instance=~"$instance"}}[{RATE}])',

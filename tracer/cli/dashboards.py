@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`lunatik-socket dashboards export DIR`: the Grafana boards and Prometheus rules, as files."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,15 @@ from tracer.errors import TracerError
 
 __all__ = ["command", "dashboards_directory", "export_dashboards"]
 
+_RUNBOOK = "docs/runbook.md"
+_URL = re.compile(r"https?://[^\s'\"#]+")
 _PARTS = ("grafana", "prometheus", "provisioning", "compose.yml")
+
+
+def _check_url(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    if url is not None and not _URL.fullmatch(url):
+        raise click.BadParameter(f'"{url}" is not a URL (e.g. https://wiki.example/runbook)')
+    return url
 
 
 @click.group("dashboards")
@@ -20,14 +29,21 @@ def command() -> None:
 
 @command.command("export")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-def export(directory: Path) -> int:
+@click.option(
+    "--runbook-base",
+    metavar="URL",
+    callback=_check_url,
+    help="URL of your copy of docs/runbook.md; every alert then links to its section there.",
+)
+def export(directory: Path, runbook_base: str | None) -> int:
     """Write them into DIR: grafana/*.json to import, prometheus/*.yml to load.
 
     \b
-    EXAMPLE
+    EXAMPLES
       lunatik-socket dashboards export /etc/lunatik-socket
+      lunatik-socket dashboards export DIR --runbook-base https://wiki.example/runbook
     """
-    for path in export_dashboards(directory):
+    for path in export_dashboards(directory, runbook_base):
         click.echo(path)
     return 0
 
@@ -39,14 +55,15 @@ def dashboards_directory() -> Path:
     return inside if inside.is_dir() else package.with_name("dashboards")
 
 
-def export_dashboards(directory: Path) -> list[Path]:
+def export_dashboards(directory: Path, runbook_base: str | None = None) -> list[Path]:
     """Copy them all into `directory`, which is made if need be; returns the files written.
 
-    Files of the same name there are replaced, others are left alone. Raises TracerError if it
-    cannot be written.
+    Files of the same name there are replaced, others are left alone. With `runbook_base` each
+    alert's `runbook_url` links to its section at that URL. Raises TracerError if it cannot be
+    written.
     """
     try:
-        return [written for part in _PARTS for written in _copy(part, directory)]
+        return [written for part in _PARTS for written in _copy(part, directory, runbook_base)]
     except OSError as error:
         raise TracerError(
             "export the dashboards to",
@@ -56,7 +73,12 @@ def export_dashboards(directory: Path) -> list[Path]:
         ) from None
 
 
-def _copy(part: str, directory: Path) -> list[Path]:
+def _link_runbook(alerts: Path, base: str) -> None:
+    link = f"runbook_url: {base.rstrip('/')}#"
+    alerts.write_text(alerts.read_text().replace(f"runbook_url: {_RUNBOOK}#", link))
+
+
+def _copy(part: str, directory: Path, runbook_base: str | None) -> list[Path]:
     source = dashboards_directory() / part
     files = sorted(source.rglob("*")) if source.is_dir() else [source]
     written = []
@@ -65,5 +87,7 @@ def _copy(part: str, directory: Path) -> list[Path]:
         if file.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+            if runbook_base is not None and file.name == "alerts.yml":
+                _link_runbook(target, runbook_base)
             written.append(target)
     return written

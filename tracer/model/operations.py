@@ -14,6 +14,7 @@ __all__ = [
     "OPERATIONS",
     "PATHS",
     "TRANSPORTS",
+    "WAITING_OPERATIONS",
     "Argument",
     "Bytes",
     "Function",
@@ -99,6 +100,12 @@ class Operation:
 
 PATHS = ("user", "kernel")
 TRANSPORTS = ("tcp", "udp", "unix", "other")
+
+WAITING_OPERATIONS = ("accept", "recv", "recvmsg", "select")
+"""Operations that wait for a peer by design: a long call is normal for them, not a fault.
+
+The dashboards and alerts leave these out where they look for slow or stuck calls.
+"""
 
 _RETURNED = Bytes.RETURNED
 _ANY = Subject.ANY_FILE

@@ -149,7 +149,7 @@ def answers(observer: Prometheus, instances: list[str]) -> dict[str, object]:
         },
         "failing": ask("operation: Failing: A", operation="connect"),
         "by_instance": ask("operation: p99 by instance: A", operation="send"),
-        "in_progress": ask("operation: In progress by instance: A", operation="send"),
+        "in_progress": ask("operation: In flight by instance: A", operation="send"),
         "table": ask("tracer: Tracers: A"),
         "recorded": [list(sample) for sample in observer.query(RECORDED)],
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The committed boards and rules, as the tests look at them: which queries, which metrics."""
+"""Reads the committed boards and rules for the tests: their queries, metrics and labels."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _WORDS |= {"absent", "time", "histogram_quantile", "min_over_time", "max_over_ti
 
 @dataclass(frozen=True)
 class Asked:
-    """One query and where it stands."""
+    """One query and its place: board, panel and target, or rule."""
 
     where: str
     expression: str
@@ -62,7 +62,7 @@ def rule_queries() -> list[Asked]:
 
 
 def variable_queries() -> list[Asked]:
-    """What fills the boards' variables: the selector within label_values()."""
+    """The queries that fill the boards' variables, with label_values()."""
     return [
         Asked(f"{board.stem}: ${variable['name']}", variable["query"])
         for board in BOARDS
@@ -87,6 +87,6 @@ def used(expression: str) -> tuple[set[str], set[str]]:
 
 
 def with_variables(expression: str, **values: str) -> str:
-    """PromQL with Grafana's variables filled in; `.*` for each that is not given."""
+    """PromQL with Grafana's variables filled in; those not given become `.*`."""
     chosen = {"__rate_interval": "10s", **values}
     return re.sub(r"\$(\w+)", lambda found: chosen.get(found[1], ".*"), expression)

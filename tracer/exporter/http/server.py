@@ -6,9 +6,9 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
+from tracer.exporter.http.negotiate import choose_format, wants_gzip
 from tracer.exporter.http.web import Request, Response, WebServer, plain
 from tracer.exporter.live import Live
-from tracer.exporter.negotiate import choose_format, wants_gzip
 from tracer.exporter.pages import page_routes
 from tracer.exporter.scrape import Scraper
 from tracer.model.snapshot import Snapshot

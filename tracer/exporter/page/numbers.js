@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What can be computed from two states of the stream, and how numbers are written. No page in here.
+// Numbers computed from two states of the stream, and how they are written. Nothing here touches the page.
 
-const OCTAVE = 8;
+const SLOTS_PER_OCTAVE = 8; // as in tracer/model/histogram.py
 
-/** The slots' differences, [upper bound in ns or null, count] each, in ascending order. */
+/** What was counted between two states: [upper bound in ns or null, count] of each slot, in ascending order. */
 export function difference(now, before) {
   const old = new Map(before);
   return now
@@ -11,24 +11,24 @@ export function difference(now, before) {
     .filter(([, count]) => count > 0);
 }
 
-/** Seconds below which this share of the calls lies; null without calls, Infinity past the last bound. */
+/**
+ * The duration in seconds that this share of the calls does not exceed: the geometric middle of the slot, within 4.5 %.
+ * Null without calls, Infinity in the overflow slot. The same as quantile_seconds() of tracer/model/histogram.py;
+ * tests/kernel/exporter/test_page.py runs both on the same slots.
+ */
 export function quantile(slots, share) {
   const total = slots.reduce((sum, [, count]) => sum + count, 0);
   if (!total) return null;
   const rank = share * total;
   let below = 0;
   for (const [bound, count] of slots) {
-    if (below + count >= rank) {
-      if (bound === null) return Infinity;
-      // Logarithmic within the slot, as Prometheus does in a native histogram.
-      return (bound / 1e9) * 2 ** (((rank - below) / count - 1) / OCTAVE);
-    }
     below += count;
+    if (below >= rank) return bound === null ? Infinity : (bound / 1e9) * 2 ** (-0.5 / SLOTS_PER_OCTAVE);
   }
   return Infinity;
 }
 
-/** The slots summed up by the octave they lie in: its upper bound in seconds to its count. */
+/** The calls in each octave (doubling of the duration): Map of its upper bound in seconds to the number of calls. */
 export function octaves(slots) {
   const result = new Map();
   for (const [bound, count] of slots) {
@@ -38,7 +38,7 @@ export function octaves(slots) {
   return result;
 }
 
-/** A duration, three digits and a unit. */
+/** A duration with three digits and a unit. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds === Infinity) return "> 256 s";

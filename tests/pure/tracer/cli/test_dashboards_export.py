@@ -3,7 +3,9 @@
 
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 
 from tests.pure.dashboards.boards import DIRECTORY
 from tracer.cli.dashboards import command, dashboards_directory, export_dashboards
@@ -44,6 +46,30 @@ def test_a_second_export_replaces_and_leaves_the_rest_alone(tmp_path: Path) -> N
     export_dashboards(tmp_path)
     assert own.read_text() == "mine"
     assert (tmp_path / "grafana/tracer.json").read_text() != "old"
+
+
+@pytest.mark.parametrize("base", ["https://wiki.example/runbook", "https://wiki.example/runbook/"])
+def test_the_runbook_base_makes_every_runbook_url_a_link(tmp_path: Path, base: str) -> None:
+    export_dashboards(tmp_path, runbook_base=base)
+    alerts = yaml.safe_load((tmp_path / "prometheus/alerts.yml").read_text())
+    found = [
+        (rule["alert"], rule["annotations"]["runbook_url"])
+        for group in alerts["groups"]
+        for rule in group["rules"]
+    ]
+    assert len(found) >= 8
+    for alert, link in found:
+        assert link == f"https://wiki.example/runbook#{alert.lower()}"
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["runbook.md", "https://", "javascript:alert(1)", "https://a b", "https://a'b", "https://a/#b"],
+)
+def test_a_runbook_base_that_is_no_url_is_refused(tmp_path: Path, base: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a URL"):
+        command.main(["export", str(tmp_path), "--runbook-base", base], standalone_mode=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_it_cannot_write_it_says_so_in_one_line(tmp_path: Path) -> None:

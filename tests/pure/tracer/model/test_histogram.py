@@ -95,14 +95,25 @@ def test_bounds_are_those_of_a_native_histogram_of_schema_3() -> None:
     st.lists(st.integers(min_value=60, max_value=2 * 10**11), min_size=1, max_size=200),
     st.floats(min_value=0, max_value=1),
 )
-def test_quantile_is_within_a_slot_of_the_true_one(durations: list[int], quantile: float) -> None:
+def test_quantile_is_within_half_a_slot_of_the_true_one(
+    durations: list[int], quantile: float
+) -> None:
     slots = [0] * histogram.SLOTS
     for ns in durations:
         slots[exact_slot(ns)] += 1
     rank = max(1, math.ceil(quantile * len(durations)))
     true_seconds = sorted(durations)[rank - 1] / 1e9
     found = histogram.quantile_seconds(slots, quantile)
-    assert 2 ** (-1 / 8) * 0.999999 <= found / true_seconds <= 2 ** (1 / 8) * 1.000001
+    assert 2 ** (-1 / 16) * 0.999999 <= found / true_seconds <= 2 ** (1 / 16) * 1.000001
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99, 1])
+def test_calls_at_the_lower_end_of_a_slot_are_within_half_a_slot(quantile: float) -> None:
+    slots = [0] * histogram.SLOTS
+    slots[100] = 1000
+    lowest = histogram.UPPER_BOUNDS_SECONDS[99]
+    found = histogram.quantile_seconds(slots, quantile)
+    assert found / lowest == pytest.approx(2 ** (1 / 16))
 
 
 def test_quantile_of_nothing_and_of_the_overflow_slot() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.exporter.negotiate import choose_format, wants_gzip
+from tracer.exporter.http.negotiate import choose_format, wants_gzip
 from tracer.exporter.render import Format
 
 TEXT, OPENMETRICS = Format.PROMETHEUS, Format.OPENMETRICS
