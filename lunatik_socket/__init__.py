@@ -10,12 +10,11 @@ client = server.accept()
 data, size = client.recv(1024)
 """
 
-from .adopt import EXTRA_SYSTEM_CALLS
 from .data import Data
 from .fields import Layout, layout
 from .options import level, optname
 from .poll import Poll, poll
-from .socket import Socket, new
+from .socket import EXTRA_SYSTEM_CALLS, Socket, new
 
 __all__ = [
     "EXTRA_SYSTEM_CALLS",
