@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The documented socket API of Lunatik, for Python: 16 operations, each one system call.
+"""The documented socket API of Lunatik for Python: 16 operations, each one system call.
+
+`accept` makes one more (`EXTRA_SYSTEM_CALLS`), and `poll` one more for each socket.
 
 from lunatik_socket import new, poll
 
