@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The documented socket API of Lunatik, for Python: 16 operations, each one system call.
+"""The documented socket API of Lunatik for Python: 16 operations, each one system call.
+
+`accept` makes one more (`EXTRA_SYSTEM_CALLS`), and `poll` one more for each socket.
 
 from lunatik_socket import new, poll
 
@@ -10,12 +12,11 @@ client = server.accept()
 data, size = client.recv(1024)
 """
 
-from .adopt import EXTRA_SYSTEM_CALLS
 from .data import Data
 from .fields import Layout, layout
 from .options import level, optname
 from .poll import Poll, poll
-from .socket import Socket, new
+from .socket import EXTRA_SYSTEM_CALLS, Socket, new
 
 __all__ = [
     "EXTRA_SYSTEM_CALLS",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""IPv4 addresses and ports as the API takes them, turned into what the kernel's calls want."""
+"""Checks IPv4 addresses and ports and converts them for Python's socket methods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Address = tuple[str, int]
 def ip_string(ip: object) -> str:
     """Return the dotted form of `ip`: a dotted string, or an integer in host order.
 
-    Names are refused, not resolved: a look-up would be system calls that nobody documented.
+    Host names are not looked up: a look-up would make system calls that are not documented.
     """
     if isinstance(ip, str):
         return _checked(ip)
@@ -34,7 +34,7 @@ def _checked(ip: str) -> str:
 
 
 def port_number(port: object, lowest: int = 1) -> int:
-    """Return `port` if it is `lowest` to 65535; 0, which asks the kernel for one, is for bind."""
+    """Return `port` if it is `lowest` to 65535. With port 0, bind lets the kernel pick one."""
     if not isinstance(port, int):
         raise TypeError(f"port must be an integer, not {type(port).__name__}")
     if lowest <= port <= 65535:
@@ -43,7 +43,7 @@ def port_number(port: object, lowest: int = 1) -> int:
 
 
 def endpoint(ip: object, port: object, lowest_port: int = 1) -> Address:
-    """Return `(ip, port)` checked, as Python's socket calls take an IPv4 address."""
+    """Return `(ip, port)`, checked, in the form that Python's socket methods take."""
     return ip_string(ip), port_number(port, lowest_port)
 
 

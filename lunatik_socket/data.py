@@ -22,13 +22,13 @@ def to_bytes(values: Iterable[object], what: str = "data") -> bytes:
 
 
 class Data:
-    """A buffer of fixed length, to send and to receive into, whose bytes may have names.
+    """A buffer of fixed length, to send and to receive into, with names for its fields.
 
-    `Data(5)` is five zero bytes, `Data([1, 2, 3])` and `Data(b"abc")` are copies of what they are
-    given. `len(d)`, `bytes(d)` and `d[0]` are the length, the bytes and one of them. After
-    `d.layout(l)`, `d.field` reads and `d.field = value` writes the bits that `l` calls `field`; a
-    field that does not lie inside, is wider than 64 bits or is in no layout reads None, and writing
-    it changes nothing. Numbers are unsigned; written ones are taken modulo their width.
+    `Data(5)` is five zero bytes. `Data([1, 2, 3])` and `Data(b"abc")` copy their argument. `len(d)`
+    is the length in bytes, `bytes(d)` the content, `d[0]` the first byte. After `d.layout(l)`,
+    `d.field` reads and `d.field = value` writes the bits that `l` names `field`. A field that is
+    not inside the buffer, is wider than 64 bits or is in no layout reads as None, and writing it
+    changes nothing. Numbers are unsigned; a written number is taken modulo its width.
     """
 
     __slots__ = ("__weakref__", "_layout", "_memory")
@@ -45,19 +45,24 @@ class Data:
 
     @classmethod
     def new(cls, source: Any = None) -> Data | None:
-        """Return `Data(source)`, or None when there is nothing in it, as Lua's `data.new` does."""
+        """Return `Data(source)`, or None if it would be empty, as Lua's `data.new` does."""
         content = b"" if source is None else _content(source)
         return cls(content) if content else None
 
     def layout(self, fields: Mapping[str, Any]) -> Data:
-        """Name the bytes: `fields` is a `layout`, or what makes one. Returns the object itself."""
+        """Set the names of the fields, and return this object.
+
+        `fields` is a `Layout`, or a mapping that `layout` takes.
+        """
         object.__setattr__(self, "_layout", layout(fields))
         return self
 
     def segment(self, offset: int = 0, length: int | None = None) -> Data:
-        """Return a new object on the same memory: `length` bytes of it, or all, from byte `offset`.
+        """Return a new object on the same memory: `length` bytes from byte `offset` on.
 
-        It keeps the memory alive; what is written through one is seen through the other.
+        Without `length` it ends where this object ends. A length of 0 makes an empty object. A
+        segment that is not inside this object is a `ValueError`. The segment keeps the memory
+        alive. A write through one object is visible through the other.
         """
         size = len(self._memory)
         if length is None and isinstance(offset, int):
@@ -66,7 +71,7 @@ class Data:
             if not isinstance(value, int):
                 raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
         assert length is not None
-        if offset < 0 or length < 1 or offset + length > size:
+        if offset < 0 or length < 0 or offset + length > size:
             raise ValueError(f"segment at {offset}, {length} long, is not inside 0 to {size} bytes")
         part = object.__new__(type(self))
         _adopt(part, self._memory[offset : offset + length])
@@ -93,7 +98,7 @@ class Data:
         self._memory[_index(index, len(self._memory))] = value & 0xFF
 
     def __getattr__(self, name: str) -> Any:
-        # Python asks for methods of its own protocols by such names; they are no fields.
+        # Python looks up the methods of its own protocols by such names. They are not fields.
         if name.startswith("__"):
             raise AttributeError(name)
         field = self._layout.get(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Messages of failed system calls: what was tried, on what, why, and how to get out.
+"""Messages of failed system calls: what was tried, on what, the cause, and what to do.
 
 The classes are Python's own: `OSError` picks the subclass (`ConnectionRefusedError`, …) by errno.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 
-__all__ = ["named", "raised_by_handler"]
+__all__ = ["named"]
 
-_MENDS = {
+_HINTS = {
     ("bind to", errno.EACCES): "a port below 1024 needs CAP_NET_BIND_SERVICE",
     ("bind to", errno.EADDRINUSE): "choose another port, or 0 for one the kernel picks",
     ("bind to", errno.EADDRNOTAVAIL): "the address must be one of this machine's",
@@ -21,25 +21,21 @@ _MENDS = {
 
 
 def named(error: OSError, action: str, where: str) -> OSError:
-    """Return `error` again with a message that names `action` and its object `where`.
+    """Return an error like `error` with a message that names `action` and its object `where`.
 
-    Only if the system call raised it: a signal handler's own error passes unchanged, and so does
-    one without errno, such as the TimeoutError of Python's settimeout().
+    Only errors of a system call are changed. A signal handler may run inside the C method and raise
+    an `OSError` of its own, with its own text, a file name, or no errno: that one is returned
+    unchanged. So is the TimeoutError of Python's settimeout(), which has no errno.
     """
     code = error.errno
-    if code is None or raised_by_handler(error):
+    if code is None or not _is_of_system_call(error, code):
         return error
     cause = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
-    mend = "the socket is closed" if code == errno.EBADF else _MENDS.get((action, code))
+    hint = "the socket is closed" if code == errno.EBADF else _HINTS.get((action, code))
     text = f'cannot {action} "{where}": {cause}'
-    return OSError(code, f"{text}; {mend}" if mend else text)
+    return OSError(code, f"{text}; {hint}" if hint else text)
 
 
-def raised_by_handler(error: BaseException) -> bool:
-    """Tell whether an error caught around a C method came from a signal handler.
-
-    A handler runs inside the C method, when a signal interrupts the system call, or right before
-    it. It is Python code, so its frame follows the one that caught; a C method leaves no frame.
-    """
-    trace = error.__traceback__
-    return trace is not None and trace.tb_next is not None
+def _is_of_system_call(error: OSError, code: int) -> bool:
+    # What CPython's socket methods raise: errno, strerror(3) of it, and no file name.
+    return error.strerror == os.strerror(code) and error.filename is None

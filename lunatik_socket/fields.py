@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Named fields of a buffer: layouts, and reading and writing what they name."""
+"""Named fields of a buffer: layouts, and reading and writing of fields."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Field(NamedTuple):
 
 
 Layout: TypeAlias = Mapping[str, Field]
-"""Fields by name, as `layout` returns them."""
+"""Fields by name, as returned by `layout`."""
 
 
 def layout(fields: Mapping[str, Any]) -> Layout:
     """Return the layout that `fields` describes.
 
-    Each is `(offset, length [, type] [, endian])` or a mapping with these names. `type` is
-    `"number"` (default) or `"string"`, `endian` is `"big"` (default), `"net"`, `"little"` or
-    `"host"`; both may be shortened, and the third of a tuple may be either.
+    Each field is `(offset, length [, type] [, endian])` or a mapping with these keys. `type` is
+    `"number"` (default) or `"string"`. `endian` is `"big"` (default), `"net"`, `"little"` or
+    `"host"`. Both may be shortened, and the third value of a tuple may be either.
     """
     if not isinstance(fields, Mapping):
         raise TypeError(f"layout must be a mapping of fields, not {type(fields).__name__}")
@@ -114,12 +114,12 @@ def _endian(name: str, endian: object) -> str:
 
 
 def read(memory: memoryview, field: Field) -> int | bytes | None:
-    """Return the value of `field`; None if it is not inside `memory`, or too wide a number."""
+    """Return the value of `field`; None if it is not inside `memory` or wider than 64 bits."""
     return _read_string(memory, field) if field.is_string else _read_number(memory, field)
 
 
 def write(memory: memoryview, field: Field, name: str, value: object) -> None:
-    """Write `value`; nothing happens where `read` gives None."""
+    """Write `value` to `field`; do nothing if `read` would return None."""
     if field.is_string:
         _write_string(memory, field, name, value)
     else:
@@ -127,7 +127,7 @@ def write(memory: memoryview, field: Field, name: str, value: object) -> None:
 
 
 def _octets(memory: memoryview, field: Field) -> slice | None:
-    # The bytes that hold a number, or None where there is no such number.
+    # The bytes that contain a number field, or None if it cannot be read.
     end = field.offset + field.length
     if field.length > _WIDEST_BITS or end > 8 * len(memory):
         return None
@@ -156,9 +156,9 @@ def _write_number(memory: memoryview, field: Field, name: str, value: object) ->
     memory[where] = (around | bits).to_bytes(where.stop - where.start, "big")
 
 
-# Little endian means that a field's first eight bits are the least significant ones of the number,
-# the next eight follow, and what is left over (a field need not be whole octets) is the most
-# significant.
+# In a little endian field the first eight bits are the least significant bits of the number, and
+# the next eight bits follow. If the length is not a multiple of eight, the remaining bits are the
+# most significant ones.
 
 
 def _in_order(bits: int, field: Field) -> int:

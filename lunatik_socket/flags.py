@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Flags of a call: an integer, or letters that stand for the kernel's MSG_ constants."""
+"""Flags of a call: an integer, or letters, one for each of the kernel's MSG_ constants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from _socket import (
     MSG_WAITALL,
 )
 
-__all__ = ["LETTERS", "flags_value"]
+__all__ = ["LETTERS", "MAX_FLAGS", "flags_value"]
+
+MAX_FLAGS = 0x7FFFFFFF  # flags are a C int
 
 LETTERS = {
     "D": MSG_DONTWAIT,
@@ -27,7 +29,10 @@ LETTERS = {
 
 
 def flags_value(flags: object) -> int:
-    """Return the integer of `flags`; an unknown letter or a number beyond a C int is an error."""
+    """Return `flags` as an integer.
+
+    Raises ValueError for an unknown letter and for a number that is negative or above `MAX_FLAGS`.
+    """
     if isinstance(flags, str):
         value = 0
         for letter in flags:
@@ -37,6 +42,6 @@ def flags_value(flags: object) -> int:
         return value
     if not isinstance(flags, int):
         raise TypeError(f"flags must be an integer or a string, not {type(flags).__name__}")
-    if 0 <= flags <= 0x7FFFFFFF:
+    if 0 <= flags <= MAX_FLAGS:
         return flags
     raise ValueError(f"flags out of range: {flags} (must be 0 to 0x7fffffff)")

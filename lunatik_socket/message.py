@@ -34,7 +34,7 @@ def checked(msghdr: object) -> MsgHdr:
 
 
 def length_wanted(msghdr: MsgHdr) -> int:
-    """Return how many bytes to receive: `iov_len`, or `lov_len` as the first document wrote it."""
+    """Return how many bytes to receive: `iov_len`, or `lov_len`, a spelling of the document."""
     length = msghdr.get("iov_len", msghdr.get("lov_len"))
     if length is None:
         raise ValueError("'iov_len' can not be empty")
@@ -42,7 +42,7 @@ def length_wanted(msghdr: MsgHdr) -> int:
 
 
 def positive_length(what: str, length: object, bits: int = 63) -> int:
-    """Return `length` if it is positive and fits a signed C integer of `bits` bits and a sign."""
+    """Return `length` if it is an integer from 1 to 2^bits - 1."""
     if not isinstance(length, int):
         raise TypeError(f"{what} must be an integer, not {type(length).__name__}")
     if 0 < length < 1 << bits:
@@ -51,7 +51,7 @@ def positive_length(what: str, length: object, bits: int = 63) -> int:
 
 
 def destination(msghdr: MsgHdr) -> Address | None:
-    """Return where `name` says to send to, or None for the peer of a connected socket."""
+    """Return the destination in `name`, or None for the peer of a connected socket."""
     name = msghdr.get("name")
     if name is None:
         return None
@@ -75,9 +75,10 @@ def send_flags(msghdr: MsgHdr) -> int:
 
 
 def describe(msghdr: MsgHdr, length: int, flags: int, name: Address | None) -> MsgHdr:
-    """Write into `msghdr` what the kernel said of the message received, and return it.
+    """Write what the kernel reported of the received message into `msghdr`, and return it.
 
-    `length` stays the length asked for, so that the same dict serves the next recvmsg as well.
+    `iov_len` is the length asked for, not the size received, so that the same dict can be used for
+    the next recvmsg.
     """
     msghdr["iov_len"] = length
     msghdr["flags"] = flags

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Names of families, types, option levels and options, and the numbers the kernel knows them by."""
+"""Names of families, types, option levels and options, and the kernel's numbers for them."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def type_number(kind: object) -> int:
 
 
 class Option(NamedTuple):
-    """An option as getsockopt(2) wants it: level and name by number."""
+    """The numbers of an option's level and name for getsockopt(2)."""
 
     level: int
     number: int
     is_linger: bool
 
 
-# Python leaves these out; the numbers are those of asm-generic/socket.h.
+# Python does not define these. The numbers are from asm-generic/socket.h.
 _SO_NO_CHECK = 11
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
@@ -67,7 +67,7 @@ _LEVELS = {
     "r": ("IPPROTO_RAW", _socket.IPPROTO_RAW),
     "i": ("IPPROTO_IP", _socket.IPPROTO_IP),
 }
-# No name stands for two options, whatever the level, so that `optname` can be one flat table.
+# No name is used twice, not even in two levels, so that `optname` can be one flat table.
 _OPTIONS = {
     "s": {
         "b": ("SO_BROADCAST", _socket.SO_BROADCAST),
@@ -101,16 +101,16 @@ _OPTIONS = {
 }
 
 level = MappingProxyType({name: kernel_name for name, (kernel_name, _) in _LEVELS.items()})
-"""Names of option levels, each with the kernel's name for it."""
+"""Names of option levels, each with its name in the kernel."""
 
 optname = MappingProxyType(
     {name: kernel_name for table in _OPTIONS.values() for name, (kernel_name, _) in table.items()}
 )
-"""Names of options, each with the kernel's name for it; SO_ ones are of level s, TCP_ ones of t."""
+"""Names of options, each with its name in the kernel. SO_ options are of level s, TCP_ of t."""
 
 
 def find_option(level_name: object, option_name: object) -> Option:
-    """Return the numbers of an option; an unknown level or a name not of it is an error."""
+    """Return the numbers of an option. An unknown level or name raises ValueError."""
     if not isinstance(level_name, str) or level_name not in _LEVELS:
         raise ValueError(f"invalid level name {level_name!r}: must be one of {' '.join(_LEVELS)}")
     known = _OPTIONS.get(level_name, {})
@@ -135,13 +135,13 @@ LINGER_BYTES = _LINGER.size
 
 
 def pack_linger(value: object) -> bytes:
-    """Return SO_LINGER's two integers, on or off and seconds, as setsockopt(2) takes them."""
+    """Return the C struct of SO_LINGER for `(on, seconds)`."""
     if isinstance(value, Sequence) and len(value) == 2:
         return _LINGER.pack(option_value(value[0]), option_value(value[1]))
     raise TypeError(f'val of option "l" must be (on, seconds), not {value!r}')
 
 
 def unpack_linger(value: bytes) -> tuple[int, int]:
-    """Return `(on, seconds)` of what getsockopt(2) gave for SO_LINGER."""
+    """Return `(on, seconds)` from the C struct of SO_LINGER."""
     on, seconds = _LINGER.unpack(value)
     return on, seconds

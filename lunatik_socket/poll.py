@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: MIT
 """Waiting on many sockets at once: the documented `select`, and `wait` for servers.
 
-Turns come from the kernel: a level-triggered descriptor that epoll_wait(2) reports goes to the end
-of its ready list, so asking for one event at a time goes round all that are ready.
+The kernel makes ready sockets take turns: a level-triggered descriptor that epoll_wait(2) reports
+moves to the end of the ready list. Asking for one event at a time therefore visits all of them.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import select
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from .errors import named
-from .socket import Socket
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from .socket import CloseListener, Socket
 
 __all__ = ["Poll", "poll"]
 
@@ -27,11 +25,12 @@ _EVENTS = {
     "w": select.EPOLLOUT,
     "rw": select.EPOLLIN | select.EPOLLOUT,
 }
-# An error or the end of the connection can be fetched by reading and by writing alike.
+# An error or a hang-up is reported as readable and as writable.
 _CAN_READ = ~select.EPOLLOUT
 _CAN_WRITE = ~select.EPOLLIN
-# epoll watches the open file, not the number: it goes on reporting one that is closed here as long
-# as a forked child, for one, has it open too; and there is no number any more to take it out by.
+# epoll watches the open file, not the descriptor number. It keeps reporting a socket that was
+# closed here while another process, such as a forked child, still has it open. It cannot be removed
+# then, because removing needs the number.
 _OPEN_ELSEWHERE = (
     'cannot poll "descriptor {}": Bad file descriptor (EBADF); '
     "the socket is closed here but open in another process"
@@ -40,7 +39,10 @@ _TOO_LONG_MS = 1 << 31
 
 
 def poll(sockets: Iterable[Socket]) -> Poll:
-    """Return a `Poll` on `sockets`, at least one; one system call, and one more a socket."""
+    """Return a `Poll` on `sockets`, at least one.
+
+    Makes one epoll_create1(2), and one epoll_ctl(2) for each socket.
+    """
     members = list(sockets)
     if not members:
         raise ValueError("sockets can not be empty")
@@ -55,7 +57,7 @@ def poll(sockets: Iterable[Socket]) -> Poll:
 
 
 class Poll:
-    """A set of sockets to wait on; made by `poll`, or empty by `Poll()` to add to later."""
+    """A set of sockets to wait on. Made by `poll`, or by `Poll()`, which is empty at first."""
 
     __slots__ = ("__weakref__", "_closed", "_epoll", "_free", "_members", "_reference", "_wait")
 
@@ -68,13 +70,13 @@ class Poll:
         self._members: dict[int, tuple[int, Socket]] = {}
         self._free: list[int] = []
         self._closed: set[Socket] = set()
-        self._reference = weakref.ref(self)
+        self._reference: weakref.ref[CloseListener] = weakref.ref(self)
 
     def select(self, timeout_ms: float | None = None) -> tuple[int, Socket] | None:
         """Wait until a member can be read and return `(index, socket)`; None after `timeout_ms`.
 
-        The index counts from 0, in the order given to `poll`. When several can be read they take
-        turns. A member closed since is `OSError` with EBADF. One epoll_wait(2).
+        The index counts from 0, in the order given to `poll`. Members that can be read take turns.
+        A closed member raises `OSError` with EBADF. Makes one epoll_wait(2).
         """
         ready = self._ready(timeout_ms, 1)
         if not ready:
@@ -90,8 +92,8 @@ class Poll:
     ) -> list[tuple[Socket, bool, bool]]:
         """Wait like `select`, and return up to `maximum` of `(socket, can_read, can_write)`.
 
-        An addition for servers. Empty after `timeout_ms`. An error or a hang-up sets both, and is
-        reported whatever the socket was added for.
+        An addition for servers. The list is empty after `timeout_ms`. An error or a hang-up sets
+        both values, and is reported whatever events the socket was added for.
         """
         if maximum < 1:
             raise ValueError(f"maximum must be positive, not {maximum}")
@@ -103,10 +105,10 @@ class Poll:
         ]
 
     def add(self, sock: Socket, events: str = "r") -> int:
-        """Take `sock` in, to wait until it can be read (`"r"`), written (`"w"`) or either (`"rw"`).
+        """Add `sock`, to wait until it can be read (`"r"`), written (`"w"`) or either (`"rw"`).
 
-        Returns its index, which may be that of a member removed before. An addition for servers.
-        One epoll_ctl(2).
+        Returns its index. Indexes of removed members are used again. An addition for servers. Makes
+        one epoll_ctl(2).
         """
         _check(sock)
         mask = _mask(events)
@@ -121,14 +123,11 @@ class Poll:
             raise named(error, "poll", sock._shown()) from None
         index = self._free.pop() if self._free else len(self._members)
         self._members[descriptor] = index, sock
-        if sock._polls is None:
-            sock._polls = [self._reference]
-        else:
-            sock._polls.append(self._reference)
+        sock._add_close_listener(self._reference)
         return index
 
     def modify(self, sock: Socket, events: str) -> None:
-        """Wait for other `events` of a member from now on. One epoll_ctl(2)."""
+        """Change the events that are waited for on a member. Makes one epoll_ctl(2)."""
         mask = _mask(events)
         try:
             self._epoll.modify(self._descriptor(sock), mask)
@@ -136,7 +135,7 @@ class Poll:
             raise named(error, "poll", sock._shown()) from None
 
     def remove(self, sock: Socket) -> None:
-        """Let a member go. One epoll_ctl(2), or none at all after it was closed."""
+        """Remove a member. Makes one epoll_ctl(2), or none if the member is closed."""
         if sock in self._closed:
             self._closed.discard(sock)
             return
@@ -146,8 +145,7 @@ class Poll:
         except OSError as error:
             raise named(error, "poll", sock._shown()) from None
         self._forget(descriptor)
-        assert sock._polls is not None
-        sock._polls.remove(self._reference)
+        sock._remove_close_listener(self._reference)
 
     def close(self) -> None:
         """Release the poll; its members stay open."""
@@ -159,13 +157,17 @@ class Poll:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+    def member_closed(self, sock: Socket) -> None:
+        """Note that a member closes; `Socket.close` calls this.
+
+        The kernel removes a closed descriptor from an epoll set without a notice, so a `select` on
+        it would wait for ever.
+        """
+        self._forget(sock.fileno())
+        self._closed.add(sock)
 
     def _ready(self, timeout_ms: float | None, maximum: int) -> list[tuple[int, int]]:
         if self._closed:
@@ -193,15 +195,9 @@ class Poll:
         index, _ = self._members.pop(descriptor)
         self._free.append(index)
 
-    # Called by the member's close(): the kernel takes a closed descriptor out by itself and tells
-    # nobody, so a select would wait for ever on it.
-    def _member_closed(self, sock: Socket) -> None:
-        self._forget(sock.fileno())
-        self._closed.add(sock)
-
     @staticmethod
     def _bad_descriptor(sock: Socket) -> OSError:
-        return named(OSError(errno.EBADF, ""), "poll", sock._shown())
+        return named(OSError(errno.EBADF, os.strerror(errno.EBADF)), "poll", sock._shown())
 
 
 def _check(sock: object) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The socket calls: each is one system call, made as directly as Python can.
 
-`Socket` stands on the C class of Python's own socket module. Every call hands its arguments to the
-C method first and looks at them only if that refuses them, which it does before any system call; so
-the usual forms cost one Python frame more than Python's own, and the rarer ones (lists of integers,
-`Data`, letters for flags) are sorted out behind.
+`Socket` is a subclass of the C class of Python's own socket module. `send` and `recv` pass the
+usual arguments (bytes, a memoryview, a size, integer flags) straight to the C method, so these
+forms cost one Python frame more than Python's own. Every other form (lists of integers, `Data`,
+letters for flags, wrong arguments) is checked and converted first.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import _socket
 from collections.abc import Sequence
 from errno import EINPROGRESS
 from os import O_NONBLOCK
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Protocol, Self, TypeVar, overload
+from weakref import ref
 
 from . import message
 from .address import Address, endpoint, shown
-from .adopt import adopt
 from .buffers import filled, sendable, writable
-from .data import Data
-from .errors import named, raised_by_handler
-from .flags import flags_value
+from .errors import named
+from .flags import MAX_FLAGS, flags_value
 from .options import (
     LINGER_BYTES,
     family_number,
@@ -32,13 +31,14 @@ from .options import (
     unpack_linger,
 )
 
-if TYPE_CHECKING:
-    from types import TracebackType
-    from weakref import ref
+__all__ = ["EXTRA_SYSTEM_CALLS", "CloseListener", "Socket", "new"]
 
-    from .poll import Poll
+EXTRA_SYSTEM_CALLS: dict[str, tuple[str, ...]] = {"accept": ("getsockname",)}
+"""System calls that an operation makes besides its own, by operation.
 
-__all__ = ["Socket", "new"]
+CPython's socket class calls getsockname(2) on every descriptor that it is given, even when family,
+type and protocol are given too. It has no public way to skip this check.
+"""
 
 Memory = TypeVar("Memory")
 
@@ -61,47 +61,56 @@ _sendmsg = _Base.sendmsg
 _setsockopt = _Base.setsockopt
 _shutdown = _Base.shutdown
 
+_MAX_SIZE = (1 << 63) - 1
 _NOSIGNAL = _socket.MSG_NOSIGNAL
 _TRUNC = _socket.MSG_TRUNC
 _DO_NOT_WAIT = _socket.MSG_DONTWAIT | O_NONBLOCK
 _SHUTDOWN = {"r": _socket.SHUT_RD, "w": _socket.SHUT_WR, "rw": _socket.SHUT_RDWR}
 
 
+class CloseListener(Protocol):
+    """An object that a socket tells before it closes, such as a poll."""
+
+    def member_closed(self, sock: Socket) -> None:
+        """Handle the close of `sock`, whose descriptor is still open."""
+
+
 def new(family: str = "inet", type: str = "tcp") -> Socket:
     """Return a new socket.
 
-    `family` is `"inet"` or `"i"`; `type` is `"tcp"`, `"t"`, `"udp"` or `"u"`. Another name is a
-    `ValueError`; `OSError` if the kernel refuses.
+    `family` is `"inet"` or `"i"`; `type` is `"tcp"`, `"t"`, `"udp"` or `"u"`. Another name raises
+    `ValueError`. `OSError` if the kernel refuses.
     """
     return Socket(family, type)
 
 
 class Socket(_Base):
-    """An IPv4 TCP or UDP socket with the documented calls; made by `new` and by `accept`.
+    """An IPv4 TCP or UDP socket with the documented calls. Made by `new` and by `accept`.
 
-    Wrong arguments raise `TypeError` or `ValueError` before any system call. What the kernel
-    refuses raises `OSError`, of the subclass that belongs to its errno. What this class inherits
-    from Python's own and does not define itself is no part of the API.
+    Wrong arguments raise `TypeError` or `ValueError` before any system call. A call that the kernel
+    refuses raises the subclass of `OSError` that belongs to the errno. Methods that are inherited
+    from Python's socket class and not defined here are not part of the API.
     """
 
-    __slots__ = ("__weakref__", "_local", "_peer", "_polls")
+    __slots__ = ("__weakref__", "_close_listeners", "_local", "_peer")
 
-    # Known from connect, accept and bind; for messages and recvmsg, which may not ask the kernel.
+    # Known from connect, accept and bind. Used in error messages and by recvmsg, which must not
+    # make another system call to find them out.
     _peer: Address | None
     _local: Address | None
-    _polls: list[ref[Poll]] | None
+    _close_listeners: list[ref[CloseListener]] | None
 
     def __init__(self, family: str = "inet", type: str = "tcp") -> None:
-        self._peer = self._local = self._polls = None
+        self._peer = self._local = self._close_listeners = None
         try:
             _init(self, family_number(family), type_number(type))
         except OSError as error:
             raise named(error, "make", f"{family} {type} socket") from None
         if _socket.getdefaulttimeout() is not None:
-            self.setblocking(True)  # the documented calls block, whatever the process's default
+            self.setblocking(True)  # the documented calls block, whatever the process's default is
 
     def __del__(self) -> None:
-        try:  # noqa: SIM105 - contextlib.suppress takes longer than all the rest
+        try:  # noqa: SIM105 - contextlib.suppress takes longer than the rest of this method
             _close(self)
         except OSError:
             pass
@@ -109,12 +118,7 @@ class Socket(_Base):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -124,7 +128,7 @@ class Socket(_Base):
     # ------------------------------------------------------------------ names and connections
 
     def bind(self, ip: str | int, port: int) -> None:  # type: ignore[override]
-        """Give the socket the local address `ip` and `port` (0: one that the kernel picks)."""
+        """Give the socket the local address `ip` and `port` (0: the kernel picks one)."""
         address = endpoint(ip, port, 0)
         try:
             _bind(self, address)
@@ -133,7 +137,7 @@ class Socket(_Base):
         self._local = address
 
     def listen(self, backlog: int) -> None:  # type: ignore[override]
-        """Wait for connections; up to `backlog` of them (positive) queue until accepted."""
+        """Let clients connect. Up to `backlog` connections (positive) queue until accepted."""
         message.positive_length("backlog", backlog, 31)
         try:
             _listen(self, backlog)
@@ -143,8 +147,9 @@ class Socket(_Base):
     def accept(self, flags: int | str = 0) -> Self:
         """Return the socket of the next connection; with flag `D` fail with EAGAIN if none waits.
 
-        accept4(2) has no such flag: `D` puts the listener into non-blocking mode for this one call,
-        by two ioctl(2), unless it is in that mode anyway.
+        Makes accept4(2) and, in Python's socket class, getsockname(2). accept4(2) has no flag like
+        `D`: the listener is put into non-blocking mode for this one call, with two ioctl(2), unless
+        it is in that mode already.
         """
         try:
             if flags and flags_value(flags) & _DO_NOT_WAIT:
@@ -154,17 +159,25 @@ class Socket(_Base):
                 descriptor, peer = _accept(self)
         except OSError as error:
             raise self._failed("accept on", error) from None
-        child = adopt(self, descriptor)
+        child = self._accepted(descriptor)
         child._peer = peer
         child._local = self._local
-        child._polls = None
+        child._close_listeners = None
+        return child
+
+    def _accepted(self, descriptor: int) -> Self:
+        # Not `type(self)()`: that would make a new socket.
+        child = type(self).__new__(type(self))
+        _init(child, self.family, self.type, self.proto, descriptor)
+        if _socket.getdefaulttimeout() is not None:
+            child.setblocking(True)
         return child
 
     def connect(self, ip: str | int, port: int, flags: int | str = 0) -> None:  # type: ignore[override]
         """Connect to `ip` and `port`; with flag `D` fail with EINPROGRESS instead of waiting.
 
-        Then `Poll` tells by "can be written" when it is done, and `getsockopt("s", "e")` how it
-        ended. `D` costs what it costs in `accept`.
+        After EINPROGRESS the socket can be written when the attempt is over (see `Poll`), and
+        `getsockopt("s", "e")` returns its result. `D` costs two ioctl(2), as in `accept`.
         """
         address = endpoint(ip, port)
         try:
@@ -189,7 +202,7 @@ class Socket(_Base):
         return address
 
     def getpeername(self) -> Address:
-        """Return the other side's address, `(ip, port)`."""
+        """Return the peer's address, `(ip, port)`."""
         try:
             address: Address = _getpeername(self)
         except OSError as error:
@@ -199,9 +212,10 @@ class Socket(_Base):
 
     @property
     def peer(self) -> Address | None:
-        """The peer's address as accept, connect or getpeername told it; without a system call.
+        """The peer's address from accept, connect or getpeername, without a system call.
 
-        An addition to the document. It outlives the connection, so a log can still name who left.
+        An addition to the document. It stays after the connection is closed, so that a log can
+        still name the peer.
         """
         return self._peer
 
@@ -216,60 +230,75 @@ class Socket(_Base):
 
     def close(self) -> None:
         """Release the socket; a second call does nothing."""
-        if self._polls is not None:
-            self._leave_polls()
+        if self._close_listeners is not None:
+            self._tell_close_listeners()
         try:
             _close(self)
         except OSError as error:
             raise self._failed("close", error) from None
 
     def detach(self) -> int:
-        """Return the descriptor, no longer owned; to this object it is as if closed."""
-        if self._polls is not None:
-            self._leave_polls()
+        """Return the descriptor and give up its ownership; this object is closed from then on."""
+        if self._close_listeners is not None:
+            self._tell_close_listeners()
         return super().detach()
 
-    def _leave_polls(self) -> None:
-        for reference in self._polls or ():
-            poll = reference()
-            if poll is not None:
-                poll._member_closed(self)
-        self._polls = None
+    def _add_close_listener(self, reference: ref[CloseListener]) -> None:
+        if self._close_listeners is None:
+            self._close_listeners = [reference]
+        else:
+            self._close_listeners.append(reference)
+
+    def _remove_close_listener(self, reference: ref[CloseListener]) -> None:
+        if self._close_listeners is not None:
+            self._close_listeners.remove(reference)
+
+    def _tell_close_listeners(self) -> None:
+        for reference in self._close_listeners or ():
+            listener = reference()
+            if listener is not None:
+                listener.member_closed(self)
+        self._close_listeners = None
 
     # ------------------------------------------------------------------ sending
 
     def send(self, data: Any, flags: int | str = 0) -> int:
-        """Send `data` to the peer and return how many bytes were taken.
+        """Send `data` to the peer and return how many bytes the kernel took.
 
-        `data` is bytes-like, a list of integers (each modulo 256), or a `Data`.
+        `data` is bytes-like, a list of integers (each modulo 256), or a `Data`. Empty data raises
+        `ValueError`. `flags` is an addition to the document.
         """
-        try:
-            if not flags:
-                return _send(self, data, _NOSIGNAL)
-            if type(flags) is int and flags > 0:
-                return _send(self, data, flags | _NOSIGNAL)
-        except OSError as error:
-            raise self._failed("send to", error) from None
-        except (TypeError, OverflowError, BufferError) as error:
-            if raised_by_handler(error):
-                raise
-        return self._send_checked(sendable(data), flags_value(flags or 0))
-
-    def _send_checked(self, data: bytes | memoryview, flags: int) -> int:
+        if type(data) is memoryview:
+            is_plain = data.c_contiguous and data.nbytes > 0
+        else:
+            is_plain = type(data) is bytes and data != b""
+        if not is_plain or type(flags) is not int or not 0 <= flags <= MAX_FLAGS:
+            return self._send_checked(data, flags)
         try:
             return _send(self, data, flags | _NOSIGNAL)
         except OSError as error:
             raise self._failed("send to", error) from None
 
-    def sendmsg(self, msghdr: message.MsgHdr, data: Any = None) -> int:  # type: ignore[override]
-        """Send `data` as one message and return how many bytes were taken.
+    def _send_checked(self, data: Any, flags: int | str) -> int:
+        octets = sendable(data)
+        if not memoryview(octets).nbytes:
+            raise ValueError("data can not be empty")
+        number = flags_value(flags or 0) | _NOSIGNAL
+        try:
+            return _send(self, octets, number)
+        except OSError as error:
+            raise self._failed("send to", error) from None
 
-        `msghdr` may hold `name`, the destination, and `flags`. `data` is as for `send`; None or an
-        empty list is a `ValueError`.
+    def sendmsg(self, msghdr: message.MsgHdr, data: Any = None) -> int:  # type: ignore[override]
+        """Send `data` as one message and return how many bytes the kernel took.
+
+        `msghdr` may hold `name`, the destination, and `flags`. `data` is as for `send`. None, an
+        empty list and an empty `Data` raise `ValueError`; an empty bytes-like object is sent as an
+        empty datagram.
         """
         name = message.destination(message.checked(msghdr))
         flags = message.send_flags(msghdr) | _NOSIGNAL
-        if data is None or (isinstance(data, list | tuple) and not data):
+        if data is None:
             raise ValueError("data can not be empty")
         parts = [sendable(data)]
         try:
@@ -291,41 +320,34 @@ class Socket(_Base):
     def recv(self, target: Any, flags: int | str = 0) -> tuple[Any, int]:
         """Receive and return `(data, size)`; a stream at its end gives size 0.
 
-        `target` is how many bytes at most (`data` is then `bytes`), or a buffer to receive into: a
-        writable bytes-like object or a `Data`, which is then `data`.
+        `target` is either the maximum number of bytes (`data` is then `bytes`), or the buffer to
+        receive into, a writable bytes-like object or a `Data` (`data` is then this buffer). `flags`
+        is an addition to the document.
         """
+        if type(flags) is not int or not 0 <= flags <= MAX_FLAGS:
+            flags = flags_value(flags or 0)
         try:
-            if type(target) is int:
-                if not flags:
-                    data = _recv(self, target)
-                    if data or target:
-                        return data, len(data)
-            elif not flags or (type(flags) is int and flags > 0):
-                memory = target._memory if type(target) is Data else target
-                size = _recv_into(self, memory, 0, flags) if flags else _recv_into(self, memory)
-                if size or memoryview(memory).nbytes:
-                    return target, size
+            if isinstance(target, int):
+                if 0 < target <= _MAX_SIZE and not flags & _TRUNC:
+                    data = _recv(self, target, flags)
+                    return data, len(data)
+            elif (
+                type(target) is memoryview
+                and not target.readonly
+                and target.c_contiguous
+                and target.nbytes
+            ):
+                return target, _recv_into(self, target, 0, flags)
         except OSError as error:
             raise self._failed("recv from", error) from None
-        except (TypeError, ValueError, OverflowError, BufferError) as error:
-            if raised_by_handler(error):
-                raise
-        # Refused before any system call, as is a receive of nothing; or a rarer form of the call.
-        return self._recv_checked(target, flags_value(flags or 0))
+        return self._recv_checked(target, flags)
 
     def _recv_checked(self, target: Any, flags: int) -> tuple[Any, int]:
         if not isinstance(target, int):
             return target, self._recv_into(writable(target), flags)
-        length = message.positive_length("size", target)
-        if flags & _TRUNC:
-            memory = memoryview(bytearray(length))
-            size = self._recv_into(memory, flags)
-            return filled(memory, size), size
-        try:
-            data = _recv(self, length, flags)
-        except OSError as error:
-            raise self._failed("recv from", error) from None
-        return data, len(data)
+        memory = memoryview(bytearray(message.positive_length("size", target)))
+        size = self._recv_into(memory, flags)
+        return filled(memory, size), size
 
     def _recv_into(self, buffer: Any, flags: int) -> int:
         try:
@@ -338,9 +360,9 @@ class Socket(_Base):
     ) -> tuple[Any, int, message.MsgHdr]:
         """Receive one message and return `(data, size, msghdr)`.
 
-        `msghdr["iov_len"]` is how many bytes at most, or `buffer` is received into. The same dict
-        comes back with `iov_len`, `flags` (the kernel's) and `name`, the sender's address. `flags`
-        may stand in the place of `buffer`.
+        `msghdr["iov_len"]` is the maximum number of bytes, unless a `buffer` to receive into is
+        given. The same dict is returned, with `iov_len`, `flags` (as the kernel set them) and
+        `name` (the sender's address). `flags` may be passed in the position of `buffer`.
         """
         message.checked(msghdr)
         if isinstance(buffer, int | str):
@@ -389,7 +411,7 @@ class Socket(_Base):
         except OSError as error:
             raise self._failed(f'set option "{optname}" of', error) from None
 
-    # ------------------------------------------------------------------ behind the calls
+    # ------------------------------------------------------------------ error messages
 
     def _failed(self, action: str, error: OSError) -> OSError:
         return named(error, action, self._shown())
@@ -400,7 +422,7 @@ class Socket(_Base):
 
 
 class _NonBlocking:
-    """Puts a socket into non-blocking mode, and back into the mode it had."""
+    """Puts a socket into non-blocking mode, and restores its mode at the end."""
 
     __slots__ = ("_socket", "_timeout")
 

@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: MIT
--- Tables of integers to strings of bytes, and back.
+-- Converts tables of integers to strings of bytes, and back.
 
-local fail = ...
+local fail, check = ...
 local byte, char, concat, move, min = string.byte, string.char, table.concat, table.move, math.min
-local math_type, tointeger = math.type, math.tointeger
+local math_type, as_integer = math.type, check.as_integer
 
-local AT_ONCE = 4096 -- values on Lua's stack
+local AT_ONCE = 4096 -- values put on Lua's stack in one step
 
 local octets = {}
 for value = 0, 255 do
@@ -19,7 +19,7 @@ function bytes.pack(list, what)
   local parts = {}
   for index = 1, #list do
     local value = list[index]
-    local whole = math_type(value) and tointeger(value)
+    local whole = math_type(value) == "integer" and value or as_integer(value)
     if not whole then
       local name = fail.type_name(value)
       fail.wrong(("%s must hold integers only, not %s at index %d"):format(what, name, index))

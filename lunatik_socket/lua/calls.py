@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The socket calls as Lua makes them: plain values in and out, and errors as values.
+"""The socket calls for Lua: arguments and results are plain values, and errors are results too.
 
-The two calls of a busy script, which `sender` and `receiver` make, answer with an integer: a size,
-or an errno made negative. Every other answers `(True, values…)`, or `(False, cause)`, where the
-cause is such a code or, for a wrong argument, a message.
+The functions that `sender` and `receiver` return are on the path of every send and receive. They
+return an integer: a size, or a negative errno. All other calls return `(True, values…)` or
+`(False, cause)`. The cause is a negative errno or, for a wrong argument, a message.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ MemoryCall = Callable[[memoryview], int]
 
 
 def code_of(error: OSError) -> int:
-    """Return the error's code as the document has it: negative."""
+    """Return the error's code as the document defines it, a negative errno."""
     return -(error.errno or errno.EIO)
 
 
 def error_name(code: int) -> str:
-    """Return ` (ECONNREFUSED): Connection refused` for -111; empty for what is no errno."""
+    """Return ` (ECONNREFUSED): Connection refused` for -111; empty if it is not an errno."""
     name = errno.errorcode.get(-code)
     return f" ({name}): {os.strerror(-code)}" if name else ""
 
 
 def answering(call: Callable[..., Any]) -> Callable[..., Answer]:
-    """Make `call` answer as Lua wants it, whatever it returns or raises."""
+    """Return a function that makes `call` and returns its result or error in Lua's form."""
 
     @functools.wraps(call)
     def answer(*arguments: Any) -> Answer:
@@ -54,12 +54,12 @@ def answering(call: Callable[..., Any]) -> Callable[..., Answer]:
     return answer
 
 
-# A function for each socket, made when it first sends or receives: one value less to hand over in
-# each call, and C's method is bound but once. That is 5 % of a call of one byte.
+# These functions are made once for each socket, when it first sends or receives. That saves passing
+# the socket in each call and binding the C method each time: 5 % of a call of one byte.
 
 
 def sender(sock: Socket) -> MemoryCall:
-    """Return what sends a buffer's bytes: their number, or the error's code."""
+    """Return a function that sends a buffer and returns the size or the error's code."""
     send = super(Socket, sock).send
 
     def send_memory(memory: memoryview, flags: int = _socket.MSG_NOSIGNAL) -> int:
@@ -72,7 +72,7 @@ def sender(sock: Socket) -> MemoryCall:
 
 
 def receiver(sock: Socket) -> MemoryCall:
-    """Return what receives into a buffer: the number of bytes, or the error's code."""
+    """Return a function that receives into a buffer and returns the size or the error's code."""
     recv_into = super(Socket, sock).recv_into
 
     def recv_memory(memory: memoryview) -> int:
@@ -85,7 +85,7 @@ def receiver(sock: Socket) -> MemoryCall:
 
 
 def _octets(data: memoryview | str) -> memoryview | bytes:
-    # A table's bytes come as a string, one character each.
+    # The bytes of a table arrive as a string, one character for each byte.
     return data.encode("latin-1") if isinstance(data, str) else data
 
 
@@ -164,4 +164,4 @@ CALLS: dict[str, Callable[..., Any]] = {
     "receiver": receiver,
     **{name: answering(call) for name, call in _ANSWERED.items()},
 }
-"""What Lua calls, by name."""
+"""The functions that Lua calls, by name."""

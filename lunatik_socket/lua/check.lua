@@ -1,15 +1,32 @@
 -- SPDX-License-Identifier: MIT
--- What may be passed to a call: each check returns the value as Python is to get it, or raises a
--- message that names the argument.
+-- Checks of arguments. Each returns the value that Python gets, or raises a message that names the
+-- argument.
 
 local fail = ...
 local wrong, type_name = fail.wrong, fail.type_name
-local math_type, tointeger, type, tostring = math.type, math.tointeger, type, tostring
+local math_type, tointeger, type = math.type, math.tointeger, type
+local tonumber, tostring = tonumber, tostring
 
 local check = {}
 
+-- Returns the number, also of a numeric string, as Lua's own functions do; nil for anything else.
+function check.as_number(value)
+  if math_type(value) then
+    return value
+  end
+  return type(value) == "string" and tonumber(value) or nil
+end
+local as_number = check.as_number
+
+-- Returns the integer; nil for anything that is not a whole number.
+function check.as_integer(value)
+  local number = as_number(value)
+  return number and tointeger(number)
+end
+local as_integer = check.as_integer
+
 function check.integer(value, what)
-  local whole = math_type(value) and tointeger(value)
+  local whole = as_integer(value)
   if not whole then
     wrong(("%s must be an integer, not %s"):format(what, type_name(value)))
   end
@@ -35,7 +52,7 @@ function check.address(value)
   if type(value) == "string" then
     return value
   end
-  local whole = math_type(value) and tointeger(value)
+  local whole = as_integer(value)
   if not whole then
     wrong(("address must be a string or an integer, not %s"):format(type_name(value)))
   end
@@ -46,10 +63,10 @@ function check.flags(value)
   if value == nil then
     return 0
   end
-  if type(value) == "string" then
-    return value
+  local whole = as_integer(value)
+  if not whole and type(value) == "string" then
+    return value -- letters
   end
-  local whole = math_type(value) and tointeger(value)
   if not whole then
     wrong(("flags must be an integer or a string, not %s"):format(type_name(value)))
   end

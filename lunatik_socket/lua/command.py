@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Running a script as a process of its own: `main` is all that the process does."""
+"""The process that runs one script: `main` is its entry point."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from .state import ENCODING, LuaMissingError, ScriptError, State
 
 __all__ = ["main"]
 
-_FAILED, _WRONG_CALL, _REFUSED, _NOBODY_READS = 1, 2, 3, 128 + 13
+_FAILED, _WRONG_USAGE, _REFUSED, _BROKEN_PIPE = 1, 2, 3, 128 + 13
 
 
 def main() -> NoReturn:
     """Run a script and exit: 0, or 1 if it failed.
 
-    The arguments: "sandbox" or "open", the most bytes it may use or 0, its path, its own arguments.
+    The arguments are "sandbox" or "open", the memory limit in bytes (0: none), the path of the
+    script, and the script's own arguments.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        # The kernel's own way to end it: at once, blocked or busy, whatever a pcall would catch.
+        # The default action ends the process at once, also in a blocked call or a busy loop, and a
+        # pcall cannot catch it.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     kind, memory, script, *arguments = sys.argv[1:]
     sys.exit(_run(script, arguments, sandbox=kind == "sandbox", memory_bytes=int(memory) or None))
@@ -32,8 +34,8 @@ def _run(script: str, arguments: list[str], *, sandbox: bool, memory_bytes: int 
     try:
         source = Path(script).read_bytes()
     except OSError as error:
-        mend = "the path of a readable script is needed"
-        return _complain(f'cannot run "{script}": {error.strerror}; {mend}', _WRONG_CALL)
+        hint = "give the path of a readable script"
+        return _complain(f'cannot run "{script}": {error.strerror}; {hint}', _WRONG_USAGE)
     try:
         state = State(sandbox=sandbox, memory_bytes=memory_bytes, log=_print)
         state.run(source, script, arguments)
@@ -52,10 +54,10 @@ def _complain(text: str, status: int) -> int:
 
 
 def _print(line: str) -> None:
-    """Write a line of the script's at once: whatever ends it, nothing printed is lost."""
+    """Write a line at once, so that no printed line is lost when the script ends."""
     rest = memoryview(line.encode(ENCODING) + b"\n")
     try:
         while rest:
             rest = rest[os.write(1, rest) :]
     except BrokenPipeError:
-        os._exit(_NOBODY_READS)
+        os._exit(_BROKEN_PIPE)

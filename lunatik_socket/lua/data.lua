@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- The library `data`: buffers in Python's memory, whose bytes may have names.
+-- The library `data`: buffers with named fields. Their memory belongs to Python.
 
-local python, fail, check, bytes, memory, MEMORY = ...
+local python, fail, check, bytes, memory, MEMORY, LENGTH = ...
 local checked, wrong, type_name = fail.checked, fail.wrong, fail.type_name
 local integer = check.integer
 local math_type, tointeger, type = math.type, math.tointeger, type
@@ -11,7 +11,7 @@ local new, new_from, segment, text = python.new_data, python.new_data_from, pyth
 local get, set, field = python.get, python.set, python.field
 local read, write = python.read, python.write
 
-local LENGTH, FIELDS = {}, {}
+local FIELDS = {}
 local NO_FIELDS = {}
 
 local data, methods, Data = {}, {}, { __name = "data", __metatable = "data" }
@@ -123,10 +123,9 @@ function methods.segment(self, offset, length)
   local size = self_of(self, "segment")[LENGTH]
   offset = integer(offset or 0, "offset")
   length = integer(length or size - offset, "length")
-  -- Written so that no sum can overflow.
-  if offset < 0 or length < 1 or offset > size or length > size - offset then
-    local message = "segment at %d, %d long, is not inside 0 to %d bytes"
-    wrong(message:format(offset, length, size))
+  -- Compares with a difference, because a sum could overflow.
+  if offset < 0 or length < 0 or offset > size or length > size - offset then
+    return nil
   end
   memory.allocated(0)
   return object(segment(self[MEMORY], offset, length), length)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- What a script finds: Lua's libraries without the ways into the interpreter below, and in a
--- sandbox without those to the machine either.
+-- Sets up a script's globals: Lua's libraries without access to Python and the interpreter, and in
+-- a sandbox without access to files and processes.
 
 local python, modules, sandbox = ...
 local load_any, select, type, error, tostring = load, select, type, error, tostring
@@ -9,7 +9,7 @@ local leave, format = python.exit, string.format
 
 stdout:setvbuf("line")
 
--- Python's lines and Lua's own io.write come out in the order in which they were written.
+-- Flushes Lua's buffer first, so that lines of `print` and of `io.write` keep their order.
 function print(...)
   local words = pack(...)
   for index = 1, words.n do
@@ -29,12 +29,13 @@ function os.exit(code)
   leave(code & 255)
 end
 
--- The rest of `debug` reaches other functions' variables and the registry, and Python by these.
+-- The other functions of `debug` give access to the variables of other functions and to the
+-- registry, and through these to Python.
 debug = { traceback = debug.traceback, getinfo = debug.getinfo }
 package.loaded.debug = debug
 _G.python, package.loaded.python = nil, nil
 
--- Libraries written in C are linked to another Lua and would crash this one.
+-- Libraries written in C are linked against another copy of Lua and would crash this one.
 package.loadlib, package.cpath = nil, ""
 for index = #package.searchers, 3, -1 do
   package.searchers[index] = nil
@@ -63,7 +64,7 @@ if sandbox then
     return module
   end
 
-  -- Bytecode is not checked by Lua: with the right bytes it goes anywhere.
+  -- Lua does not verify bytecode, so crafted bytecode can reach any memory.
   function load(chunk, name, mode, ...)
     if mode ~= nil and type(mode) == "string" and not mode:find("t", 1, true) then
       return nil, "attempt to load a binary chunk in a sandbox"

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- How a call fails. What the kernel refuses is raised as its code, a negative integer; a wrong
--- argument as a message that begins with the script's file and line.
+-- How calls fail. An error of the kernel is raised as its code, a negative integer. A wrong argument
+-- is raised as a message that begins with the script's file and line.
 
 local own_source = ...
 local getinfo, traceback = debug.getinfo, debug.traceback
@@ -9,7 +9,7 @@ local getmetatable = getmetatable
 
 local fail = {}
 
--- The innermost line that is the script's: the call may have come through pcall, which has none.
+-- Returns the innermost line of the script. Functions like pcall in between have no line.
 local function place()
   local level = 3
   while true do
@@ -32,7 +32,7 @@ function fail.wrong(message)
   error(place() .. message, 0)
 end
 
--- Raises what Python answered: a code or a message.
+-- Raises the cause that Python returned: a code or a message.
 function fail.raise(cause)
   if math_type(cause) == "integer" then
     error(cause, 0)
@@ -40,7 +40,7 @@ function fail.raise(cause)
   fail.wrong(cause)
 end
 
--- Passes on the values of an answer `true, values...`, and raises that of `false, cause`.
+-- Returns the values of an answer `true, values...`; raises the cause of an answer `false, cause`.
 function fail.checked(ok, ...)
   if ok then
     return ...
@@ -48,17 +48,17 @@ function fail.checked(ok, ...)
   fail.raise((...))
 end
 
--- A traceback of the script's own functions, without those below and above it.
+-- Returns a traceback without the frames of this package.
 local function traceback_of_script(message)
   local text = traceback(message, 2):gsub("\n\tlunatik_socket:[^\n]*", "")
   return (text:gsub("\n\t%[C%]: in function 'xpcall'$", ""))
 end
 
--- The handler of the script's last error: what is shown when nobody caught it.
+-- Makes the handler of an error that the script does not catch. It returns the text to show.
 function fail.report(error_name)
   return function(value)
     if type(value) == "userdata" then
-      return value -- an exception of Python's, for Python to raise on
+      return value -- an exception of Python's, which Python raises again
     end
     local kind = math_type(value)
     if kind == "integer" and value < 0 then
@@ -68,7 +68,7 @@ function fail.report(error_name)
       local has_text = type(metatable) == "table" and metatable.__tostring
       value = has_text and tostring(value) or ("(error object is a %s value)"):format(type(value))
     end
-    return traceback_of_script(tostring(value)) -- a tail call: it is at level 1 then
+    return traceback_of_script(tostring(value)) -- a tail call, so it is at level 1
   end
 end
 

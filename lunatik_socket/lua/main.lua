@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
--- Puts the parts together. Gets what Python offers (functions by name, and a few values), and
--- returns the function that runs a script.
+-- Puts the parts together. Its arguments are Python's functions by name, the compiled parts and some
+-- settings. It returns the function that runs a script.
 
 local python, parts, settings = ...
 local load, xpcall = load, xpcall
 local as_function = _G.python.as_function
 
--- Python's objects are for its own functions: Lua can hold them, and do nothing with them.
+-- Lua can hold Python's objects, but can only pass them back to Python's functions.
 local handle = debug.getmetatable(python.new)
 local gc = handle.__gc
 for key in next, handle do
@@ -30,15 +30,15 @@ end
 functions.as_function = as_function
 
 local check = parts.check(fail)
-local bytes = parts.bytes(fail)
-local MEMORY = {}
-local data = parts.data(functions, fail, check, bytes, memory, MEMORY)
-local socket = parts.socket(functions, fail, check, bytes, memory, MEMORY)
+local bytes = parts.bytes(fail, check)
+local MEMORY, LENGTH = {}, {} -- private keys of data objects
+local data = parts.data(functions, fail, check, bytes, memory, MEMORY, LENGTH)
+local socket = parts.socket(functions, fail, check, bytes, memory, MEMORY, LENGTH)
 socket.level, socket.optname = settings.level, settings.optname
 local report = fail.report(functions.error_name)
 parts.environment(functions, { socket = socket, data = data }, settings.sandbox)
 
--- Returns nothing, or what the script failed with: a text with a traceback, or an exception.
+-- Returns nothing, or the reason of the failure: a text with a traceback, or an exception of Python.
 return function(source, name, ...)
   local script, message = load(source, name, "t")
   if not script then

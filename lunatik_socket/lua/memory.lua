@@ -1,18 +1,18 @@
 -- SPDX-License-Identifier: MIT
--- Memory that Lua's collector does not see: descriptors, and the bytes of data objects.
+-- Accounts for what Lua's collector does not see: descriptors, and the bytes of data objects.
 
 local limit, bytes_of_data, fail = ...
 local collectgarbage, error = collectgarbage, error
 
 local EMFILE, ENFILE = -24, -23
 local SOCKET_KB = 2
-local OBJECT_BYTES = 512 -- what Python needs besides the bytes themselves
+local OBJECT_BYTES = 512 -- that Python needs for an object besides its bytes
 
 local memory = {}
 
 local debt = 0
 
--- Tells the collector of so many bytes, as if Lua had allocated them itself.
+-- Tells the collector about `size` bytes, as if Lua had allocated them itself.
 local function allocated(size)
   debt = debt + size + OBJECT_BYTES
   if debt >= 1024 then
@@ -26,8 +26,8 @@ local function used()
   return collectgarbage("count") * 1024 + bytes_of_data()
 end
 
--- Makes sure that `size` bytes are to be had. Without it Lua would run out of memory inside a
--- function of Python's, and jump out of that without ending it.
+-- Raises "not enough memory" unless `size` more bytes are within the limit. Otherwise Lua could run
+-- out of memory inside a function of Python's, and leave it by a long jump without ending it.
 local function room(size)
   if used() + size > limit then
     collectgarbage()
@@ -39,7 +39,7 @@ end
 
 memory.room = limit and room or function() end
 
--- For a function of Python's that gives Lua more than integers.
+-- Wraps a function of Python's that returns more than integers, so that Lua needs memory for it.
 function memory.guarded(call)
   if not limit then
     return call
@@ -50,8 +50,8 @@ function memory.guarded(call)
   end
 end
 
--- Calls what makes a descriptor. When there are none left, those of dropped sockets are
--- collected, and it is tried once more.
+-- Calls a function that makes a descriptor. If none is left, collects garbage, which closes the
+-- sockets that the script has dropped, and calls it once more.
 function memory.descriptor(call, ...)
   collectgarbage("step", SOCKET_KB)
   local ok, made = call(...)

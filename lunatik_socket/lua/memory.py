@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The memory of Lua's data objects: buffers, their bytes and their fields.
 
-A data object's memory is a memoryview; a segment's is a part of it, which keeps the whole.
+A data object's memory is a memoryview. A segment's memory is a part of it, and keeps the whole
+buffer alive.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["Buffers"]
 
 
 class Buffers:
-    """Makes buffers, and knows how many bytes of them are in use if it is to count them."""
+    """Makes buffers and, if `counted`, counts the bytes that are in use."""
 
     def __init__(self, *, counted: bool) -> None:
         self.used_bytes = 0
@@ -41,11 +42,11 @@ class Buffers:
         return memoryview(self._make(length))
 
     def new_from(self, octets: str) -> memoryview:
-        """Return a buffer with these bytes."""
+        """Return a buffer with these bytes, one character for each."""
         return memoryview(self._make(octets.encode("latin-1")))
 
     def calls(self) -> dict[str, Callable[..., Any]]:
-        """Return what Lua calls, by name; it has checked every index and every type before."""
+        """Return the functions that Lua calls, by name. Lua checks indexes and types before."""
         return {
             "new_data": answering(self.new),
             "new_data_from": answering(self.new_from),
@@ -65,12 +66,12 @@ def _segment(memory: memoryview, offset: int, length: int) -> memoryview:
 
 
 def _field(name: str, *parts: Any) -> tuple[Field, bool]:
-    # By place: the third may be a type or an endian; by name there is no doubt.
+    # The third positional value may be a type or an endian; `layout` finds out which.
     offset, length, third, fourth, kind, endian = parts
     what: Any = {"offset": offset, "length": length, "type": kind, "endian": endian}
     if third is not None:
         if kind is not None or endian is not None:
-            raise ValueError(f'field "{name}" has values both by place and by name')
+            raise ValueError(f'field "{name}" has values both by position and by name')
         what = (offset, length, third) if fourth is None else (offset, length, third, fourth)
     field = layout({name: what})[name]
     return field, field.is_string

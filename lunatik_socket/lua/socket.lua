@@ -1,10 +1,11 @@
 -- SPDX-License-Identifier: MIT
--- The library `socket`: the documented calls. Each takes the shortest road to a method of C's that
--- makes the system call; `send` and `recv` with a data object make no value at all on the way.
+-- The library `socket`: the documented calls. Each reaches the C method that makes the system call in
+-- as few steps as possible. `send` and `recv` with a data object allocate nothing on the way.
 
-local python, fail, check, bytes, memory, MEMORY = ...
+local python, fail, check, bytes, memory, MEMORY, LENGTH = ...
 local checked, wrong, type_name = fail.checked, fail.wrong, fail.type_name
 local integer, name, address, flags_of = check.integer, check.name, check.address, check.flags
+local as_number = check.as_number
 local error, type, setmetatable, math_type = error, type, setmetatable, math.type
 local unpack_table = table.unpack
 local pack, unpack, descriptor = bytes.pack, bytes.unpack, memory.descriptor
@@ -22,7 +23,7 @@ local function object(handle)
   return setmetatable({ [SOCKET] = handle }, Socket)
 end
 
--- What Python knows the socket by.
+-- The handle by which Python knows the socket.
 local function handle_of(self, call)
   local handle = type(self) == "table" and self[SOCKET]
   if not handle then
@@ -68,12 +69,16 @@ end
 
 -- Sending ------------------------------------------------------------------------------------
 
--- The memory of a data object, or the bytes of a table.
+-- Returns the memory of a data object, or the bytes of a table; neither may be empty.
 local function sendable(data)
   if type(data) ~= "table" then
     wrong(("data must be a table of integers or a data object, not %s"):format(type_name(data)))
   end
-  return data[MEMORY] or pack(data, "data")
+  local source = data[MEMORY] or pack(data, "data")
+  if source == "" or data[LENGTH] == 0 then
+    wrong("data can not be empty")
+  end
+  return source
 end
 
 local function sender(self)
@@ -85,7 +90,7 @@ end
 function Socket.send(self, data, flags)
   if not flags and type(data) == "table" then
     local source = data[MEMORY]
-    if source then
+    if source and data[LENGTH] > 0 then
       local size = (self and self[SEND] or sender(self))(source)
       if size < 0 then
         error(size, 0)
@@ -119,11 +124,7 @@ function Socket.sendmsg(self, msghdr, data)
   if data == nil then
     wrong("data can not be empty")
   end
-  local source = sendable(data)
-  if source == "" then
-    wrong("data can not be empty")
-  end
-  return checked(python.sendmsg(handle, source, flags, ip, port))
+  return checked(python.sendmsg(handle, sendable(data), flags, ip, port))
 end
 
 -- Receiving ----------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ end
 
 function Socket.recv(self, target, flags)
   if type(target) ~= "table" then
-    if not math_type(target) then
+    if not as_number(target) then
       wrong(("recv needs a size or a data object, not %s"):format(type_name(target)))
     end
     return recv_octets(self, target, flags)
@@ -153,6 +154,9 @@ function Socket.recv(self, target, flags)
   local buffer = target[MEMORY]
   if not buffer then
     wrong("recv needs a size or a data object, not a table")
+  end
+  if target[LENGTH] == 0 then
+    wrong("buffer can not be empty")
   end
   if not flags then
     local size = (self and self[RECV] or receiver(self))(buffer)
@@ -165,7 +169,7 @@ function Socket.recv(self, target, flags)
   return target, checked(python.recv_into(handle, buffer, flags_of(flags)))
 end
 
--- Writes into `msghdr` what the kernel told of the message; the rest of it stays as it is.
+-- Writes what the kernel reported of the message into `msghdr`, and leaves its other fields alone.
 local function describe(msghdr, length, flags, ip, port)
   msghdr.iov_len, msghdr.flags = length, flags
   msghdr.name = ip and { addr = ip, port = port }
@@ -210,7 +214,7 @@ function Socket.getsockopt(self, level, optname)
   return checked(python.getsockopt(handle, name(level, "level"), name(optname, "option")))
 end
 
--- `val` is an integer; for SO_LINGER a table {on, seconds}, or the two by themselves.
+-- `val` is an integer; for SO_LINGER a table {on, seconds}, or the two as separate arguments.
 function Socket.setsockopt(self, level, optname, val, seconds)
   local handle = handle_of(self, "setsockopt")
   name(level, "level")
@@ -244,10 +248,11 @@ function Poll.select(self, timeout_ms)
   if not handle then
     wrong(("self must be a poll, not %s: call poll:select()"):format(type_name(self)))
   end
-  if timeout_ms ~= nil and not math_type(timeout_ms) then
+  local timeout = as_number(timeout_ms)
+  if timeout_ms ~= nil and not timeout then
     wrong(("timeout_ms must be a number, not %s"):format(type_name(timeout_ms)))
   end
-  local index = checked(python.select(handle, timeout_ms))
+  local index = checked(python.select(handle, timeout))
   if index then
     return index, self[MEMBERS][index + 1]
   end

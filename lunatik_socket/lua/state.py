@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A Lua state with the libraries `socket` and `data`; the one place that knows lupa.
+"""A Lua state with the libraries `socket` and `data`. The only module that imports lupa.
 
-The road of a call: the script calls a function of `*.lua` here, that calls a function of `calls.py`
-or `memory.py`, and that makes the system call. What crosses from one language to the other are
-integers, strings and handles, never a table or an attribute, so a script that misbehaves has
-nothing of Python's to hold on to.
+A script calls a function of the `*.lua` files here. That calls a function of `calls.py` or
+`memory.py`, which makes the system call. Only integers, strings and opaque handles cross between
+the languages, never tables or attributes, so a script cannot reach Python's objects.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .memory import Buffers
 
 __all__ = ["LuaMissingError", "ScriptError", "State"]
 
-# One byte is one character on the way: any bytes are a string, and any string of Lua's can pass.
+# In this encoding one byte is one character, so every Lua string can be converted, and back.
 ENCODING = "latin-1"
 _OWN_SOURCE = "=lunatik_socket"
 _PARTS = ("fail", "memory", "check", "bytes", "data", "socket", "environment")
@@ -34,18 +33,18 @@ _INTEGERS_ONLY = (
     "log",
     "exit",
 )
-# Beyond the script's limit, for what lupa needs on the way to and fro; it must never run out.
+# Added to the script's limit for lupa's own conversions, which must not run out of memory.
 _RESERVE_BYTES = 1 << 20
 
 _log = logging.getLogger("lunatik_socket.lua")
 
 
 class ScriptError(Exception):
-    """A script failed: the message is Lua's, with a traceback if it ran at all."""
+    """A script failed. The message is Lua's, with a traceback if the script was started."""
 
 
 class LuaMissingError(Exception):
-    """There is no Lua to run a script with."""
+    """The package lupa, which contains Lua, is not installed."""
 
 
 def _log_line(line: str) -> None:
@@ -53,12 +52,12 @@ def _log_line(line: str) -> None:
 
 
 class State:
-    """A Lua state of its own, with nothing of another's.
+    """An independent Lua state.
 
     `sandbox`: scripts get no files, no processes, no environment and no bytecode. `memory_bytes`:
-    how much a script may use, its data objects included; beyond that it gets "not enough memory".
-    `log` takes each line printed, without its end, each byte a character (latin-1); without it
-    the line goes to Python's log, as `lunatik_socket.lua`.
+    the memory that scripts may use, data objects included; above it they get "not enough memory".
+    `log` is called with each printed line, without the line end, one character for each byte
+    (latin-1). Without `log` the lines go to Python's logger `lunatik_socket.lua`.
     """
 
     def __init__(
@@ -85,13 +84,13 @@ class State:
         self._run = main(table(calls), table(parts), table(settings))
 
     def run(self, source: bytes, name: str = "script", arguments: Sequence[str] = ()) -> None:
-        """Run a script; `name` is that of its file, for messages. Raises `ScriptError`.
+        """Run a script. `name` is its file name, for messages. Raises `ScriptError`.
 
-        It may be called again: globals stay. A signal handler's exception ends a blocked call, but
-        a script may catch it, as any error.
+        May be called several times: globals stay. An exception of a signal handler ends a blocked
+        call, but the script may catch it like any error.
         """
         if source.startswith(b"#"):
-            source = b"--" + source  # a script's first line may name its interpreter
+            source = b"--" + source  # a first line with `#!` becomes a comment
         text = source.decode(ENCODING)
         passed = [os.fsencode(argument).decode(ENCODING) for argument in (f"@{name}", *arguments)]
         failure = self._run(text, *passed)
@@ -103,7 +102,7 @@ class State:
 
 def _runtime(memory_bytes: int | None) -> Any:
     try:
-        from lupa.lua54 import LuaRuntime  # noqa: PLC0415 - only who runs Lua needs it
+        from lupa.lua54 import LuaRuntime  # noqa: PLC0415 - needed only to run Lua
     except ImportError as error:
         raise LuaMissingError(
             f"cannot run Lua: {error}; install the package lupa (pip install lupa)"

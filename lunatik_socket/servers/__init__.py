@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Servers built on nothing but the socket API: `echo` and the SOCKSv4 proxy `socks4`."""
+"""Servers built with only the socket API: `echo` and the SOCKSv4 proxy `socks4`."""

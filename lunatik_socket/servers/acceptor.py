@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Taking connections in: all that wait, up to a limit, and as long as descriptors last."""
+"""Accepting connections, up to a limit of clients and while descriptors are left."""
 
 import errno
 import logging
@@ -9,25 +9,27 @@ from .loop import Loop, Member
 
 __all__ = ["Acceptor"]
 
-# The process or the machine is out of something; trying again at once would only burn the CPU.
+# The process or the machine has run out of a resource. Trying again at once would only burn CPU.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-# That connection died while it queued, or a firewall wants none (accept(2)): on to the next.
+# That one connection failed while it was queued, or a firewall forbids it (accept(2)). The next one
+# may work.
 _OF_THAT_CONNECTION = {
     *(errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT),
     *(errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH),
 }
 _MOST_AT_ONCE = 64
 _RETRY_SECONDS = 0.2
-# A server at its limit rests and resumes with each client that leaves: one line for all that.
+# A server at its limit pauses and resumes with each client that leaves. It logs that only once in
+# this time.
 _WARN_AGAIN_SECONDS = 60.0
 
 
 class Acceptor:
-    """A listener that calls `admit` with each connection, and rests at `max_clients`.
+    """A listener that calls `admit` with each connection, and pauses at `max_clients`.
 
-    At the limit the listener is left alone: clients wait in the kernel's backlog, which costs this
-    process no descriptor and no memory, and are served in order as others leave (`left`). The same
-    when descriptors run out, until someone leaves or a moment has passed.
+    While it pauses it does not accept. Clients wait in the kernel's backlog, which costs this
+    process no descriptor and no memory, and are served in order as others leave (`left`). It also
+    pauses when descriptors run out, until a client leaves or a short time has passed.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Acceptor:
         self._admit = admit
         self._log = log
         self._at_once = 1
-        self._resting_until = 0.0  # 0: not resting
+        self._paused_until = 0.0  # 0: not paused
         self._next_warning = 0.0
         self._listener = loop.new()
         try:
@@ -64,32 +66,33 @@ class Acceptor:
         loop.watch(self._listener, "r", self._on_ready)
 
     @property
-    def is_resting(self) -> bool:
-        """Whether it waits for a client to leave or for time to pass."""
-        return self._resting_until > 0
+    def is_paused(self) -> bool:
+        """Whether it has stopped accepting until a client leaves or time passes."""
+        return self._paused_until > 0
 
     def left(self) -> None:
-        """Tell that a client is gone: another may come."""
+        """Note that a client has left, so that another can be accepted."""
         self.active -= 1
-        if self._resting_until:
+        if self._paused_until:
             self._resume()
 
     def on_tick(self) -> None:
-        """Try again after a while without descriptors, though nobody left."""
-        if 0 < self._resting_until <= self._loop.now:
+        """Accept again when the pause without descriptors is over."""
+        if 0 < self._paused_until <= self._loop.now:
             self._resume()
 
     def close(self) -> None:
-        """Stop listening. Clients still in the backlog are reset by the kernel."""
-        self._resting_until = 0.0
+        """Stop listening. The kernel resets the clients that are still in the backlog."""
+        self._paused_until = 0.0
         self._loop.drop(self._listener)
 
     def _on_ready(self, _can_read: bool, _can_write: bool) -> None:
-        # One accept when they come singly, spares a call that only finds EAGAIN; more and more in a
-        # rush, so that a thousand at once do not wait a thousand rounds.
+        # When clients come one at a time, one accept saves a second call that would only return
+        # EAGAIN. In a rush the number doubles each time, so that a thousand clients do not need a
+        # thousand rounds of the loop.
         for _ in range(self._at_once):
             if self.active >= self._max_clients:
-                self._rest(f"{self.active} clients, the limit", float("inf"))
+                self._pause(f"{self.active} clients, the limit", float("inf"))
                 return
             try:
                 client = self._loop.accept(self._listener)
@@ -104,20 +107,20 @@ class Acceptor:
 
     def _not_accepted(self, error: OSError) -> None:
         if error.errno in _EXHAUSTED:
-            self._rest(str(error), self._loop.now + _RETRY_SECONDS)
+            self._pause(str(error), self._loop.now + _RETRY_SECONDS)
         elif error.errno in _OF_THAT_CONNECTION:
             self._log.info("not accepted: %s", error)
         elif not isinstance(error, BlockingIOError):
             raise error
 
-    def _rest(self, cause: str, until: float) -> None:
+    def _pause(self, cause: str, until: float) -> None:
         if self._loop.now >= self._next_warning:
-            self._log.warning("accepting nobody for now: %s", cause)
+            self._log.warning("not accepting for now: %s", cause)
             self._next_warning = self._loop.now + _WARN_AGAIN_SECONDS
-        self._resting_until = until
+        self._paused_until = until
         self._loop.tick_by(until)
         self._loop.want(self._listener, "")
 
     def _resume(self) -> None:
-        self._resting_until = 0.0
+        self._paused_until = 0.0
         self._loop.want(self._listener, "r")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An echo server: what comes goes back, on TCP and on UDP at the same port, for many at once.
+"""An echo server for many clients at once, on TCP and UDP at the same port.
 
 server = EchoServer(EchoConfig(listen=("127.0.0.1", 10007)))
 server.open()
@@ -20,21 +20,24 @@ __all__ = ["EchoConfig", "EchoServer", "EchoStats"]
 _log = logging.getLogger(__name__)
 
 _MAX_DATAGRAM_BYTES = 65535
-# A flood of datagrams gives way to the TCP clients after so many.
+# After this many datagrams in a row the TCP clients get their turn.
 _DATAGRAMS_AT_ONCE = 32
 _PORT_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class EchoConfig(ServerConfig):
-    """What an echo server is told. Port 0: one that is free for TCP and for UDP."""
+    """The configuration of an echo server. Port 0: one that is free for TCP and UDP."""
 
     listen: tuple[str, int] = ("127.0.0.1", 10007)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EchoStats(ServerStats):
-    """What an echo server counts; a datagram is dropped when its way back is full or forbidden."""
+    """The counts of an echo server.
+
+    A datagram is dropped when it cannot be sent back, or comes from a port that an echo may use.
+    """
 
     stream_bytes: int
     datagrams: int
@@ -50,7 +53,7 @@ class _Counters:
 
 
 class EchoSession:
-    """One TCP client: a flow from its socket to the same."""
+    """One TCP client: a flow from its socket to the same socket."""
 
     __slots__ = ("_client", "_counters", "_flow", "_idle_seconds", "_loop", "_on_end", "deadline")
 
@@ -74,16 +77,16 @@ class EchoSession:
 
     @property
     def bytes_moved(self) -> int:
-        """Bytes that came so far."""
+        """Bytes received so far."""
         return self._flow.bytes
 
     def begin(self) -> None:
-        """Wait for what comes."""
+        """Wait for the client's first bytes."""
         _log.info("%s: connected", self._client.peer_shown)
         self._loop.watch(self._client, "r", self._on_ready)
 
     def time_out(self) -> None:
-        """End, since nothing came or went for too long."""
+        """End the session, because nothing was received or sent for too long."""
         self._counters.timed_out += 1
         _log.warning("%s: timed out: no traffic in time", self._client.peer_shown)
         self._end()
@@ -118,7 +121,7 @@ class EchoSession:
 
 
 class DatagramEcho:
-    """The UDP side: each datagram goes back to where it came from."""
+    """The UDP side: sends each datagram back to its sender."""
 
     def __init__(self, loop: Loop, address: tuple[str, int]) -> None:
         self.echoed = self.bytes = self.dropped = 0
@@ -134,7 +137,7 @@ class DatagramEcho:
             raise
 
     def close(self) -> None:
-        """Take no more."""
+        """Stop receiving."""
         self._loop.drop(self._sock)
 
     def _on_ready(self, _can_read: bool, _can_write: bool) -> None:
@@ -151,9 +154,14 @@ class DatagramEcho:
     def _answer(self, name: object, size: int) -> None:
         assert isinstance(name, dict)
         if name["port"] in {self._own_port, 0}:
-            # From another echo, or forged to look so: the two would talk for ever.
+            # It comes from another echo server, or its source is forged. Answering would start an
+            # endless exchange.
             self.dropped += 1
-            _log.warning("%s:%d: datagram from an echo's port dropped", name["addr"], name["port"])
+            _log.warning(
+                "%s:%d: datagram dropped: it comes from a port of an echo server",
+                name["addr"],
+                name["port"],
+            )
             return
         try:
             self._sock.sendmsg({"name": name, "flags": DO_NOT_WAIT}, self._buffer[:size])
@@ -166,18 +174,21 @@ class DatagramEcho:
 
 
 class EchoServer(Server[EchoConfig, EchoSession]):
-    """The echo: `open`, then `serve`; `stop` from anywhere; `stats` at any time after `open`."""
+    """The echo server.
+
+    Call `open`, then `serve`; `stop` from any thread; `stats` at any time after `open`.
+    """
 
     _log = _log
 
     def open(self) -> None:
-        """Listen, on TCP and UDP; else as every server."""
+        """Listen on TCP and UDP. See `Server.open`."""
         attempts = _PORT_ATTEMPTS if self.config.listen[1] == 0 else 1
         for attempt in range(1, attempts + 1):
             try:
                 super().open()
             except OSError as error:
-                # The port that was free for TCP may be taken for UDP.
+                # The port that was free for TCP may be in use for UDP.
                 if error.errno != errno.EADDRINUSE or attempt == attempts:
                     raise
             else:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One direction of a connection: what comes out of one socket goes into another.
+"""One direction of a connection: bytes received from one socket are sent to another.
 
-What was received is sent at once, without asking first whether the other side takes it: it nearly
-always does, and a question is a system call. What it does not take is held, and nothing more is
-read until it is gone: that is the back-pressure, since the sender's own buffers then fill.
+Received bytes are sent at once, without waiting until the sink can be written: it nearly always
+can, and waiting costs a system call. Bytes that the sink does not take are held, and nothing more
+is received until they are sent. The sender's own buffers then fill, so it has to slow down.
 """
 
 from .loop import DO_NOT_WAIT, Member
@@ -13,15 +13,15 @@ __all__ = ["Buffers", "Flow"]
 _BIG_BYTES = 256 * 1024
 _SMALL_BYTES = 16 * 1024
 _MAX_HELD_BYTES = 64 * 1024 * 1024
-# A flow that is never dry gives way to the others after this many buffers.
+# After this many full buffers in a row the other flows get their turn.
 _BUFFERS_AT_ONCE = 2
 
 
 class Buffers:
-    """The one receive buffer of a loop, and the bytes that its flows hold.
+    """The one receive buffer of a loop, and the number of bytes that its flows hold.
 
-    A flow holds at most one buffer. When all together hold 64 MiB, buffers get small, so 2,000
-    clients that take nothing in either direction cost no more than 64 MiB + 4,000 * 16 KiB.
+    A flow holds at most one buffer. When all flows together hold 64 MiB, smaller buffers are used,
+    so 2,000 clients that read nothing in either direction cost at most 64 MiB + 4,000 * 16 KiB.
     """
 
     def __init__(self) -> None:
@@ -31,15 +31,15 @@ class Buffers:
 
     @property
     def free(self) -> memoryview:
-        """The buffer to receive into next."""
+        """The buffer for the next receive."""
         return self._big if self.held_bytes < _MAX_HELD_BYTES else self._small
 
 
 class Flow:
-    """From `source` to `sink`, whose errors come as they are.
+    """Moves bytes from `source` to `sink`. Errors of both sockets are raised unchanged.
 
     The owner calls `pump` when the source can be read and `flush` when the sink can be written.
-    Both tell whether that changed what to wait for, which `wants_source` and `wants_sink` then say.
+    Both return whether `wants_source` or `wants_sink` changed.
     """
 
     __slots__ = ("_buffers", "_held", "bytes", "ended", "sink", "source")
@@ -47,23 +47,23 @@ class Flow:
     def __init__(self, source: Member, sink: Member, buffers: Buffers) -> None:
         self.source = source
         self.sink = sink
-        self.bytes = 0  # taken from the source
-        self.ended = False  # the end of the stream was passed on
+        self.bytes = 0  # received from the source
+        self.ended = False  # the end of the stream was sent on to the sink
         self._buffers = buffers
         self._held: memoryview | None = None
 
     @property
     def wants_source(self) -> bool:
-        """Whether there is reason to wait until the source can be read."""
+        """Whether to wait until the source can be read."""
         return self._held is None and not self.ended
 
     @property
     def wants_sink(self) -> bool:
-        """Whether there is reason to wait until the sink can be written."""
+        """Whether to wait until the sink can be written."""
         return self._held is not None
 
     def pump(self) -> bool:
-        """Move what the source has."""
+        """Receive from the source and send to the sink."""
         if self._held is not None or self.ended:
             return False
         source, sink = self.source, self.sink
@@ -82,17 +82,17 @@ class Flow:
             if sent < size:
                 self.hold(buffer[sent:size])
                 return True
-            if size < len(buffer):  # the source is dry: no need for a call that only says so
+            if size < len(buffer):  # the source is empty: another call would only return EAGAIN
                 return False
         return False
 
     def hold(self, rest: memoryview) -> None:
-        """Keep a copy of `rest` for the sink to take later."""
+        """Keep a copy of `rest`, to be sent later."""
         self._held = memoryview(bytes(rest))
         self._buffers.held_bytes += len(rest)
 
     def flush(self) -> bool:
-        """Send of what is held as much as the sink takes."""
+        """Send as much of the held bytes as the sink takes."""
         if self._held is None:
             return False
         sent = _send(self.sink, self._held)
@@ -104,7 +104,7 @@ class Flow:
         return True
 
     def discard(self) -> None:
-        """Forget what is held."""
+        """Drop the held bytes."""
         if self._held is not None:
             self._buffers.held_bytes -= len(self._held)
             self._held = None

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""One thread for many sockets: wait, call the handler of each that is ready, keep time, be woken.
+"""An event loop: one thread that serves many sockets.
 
-Why one loop and no thread a client: measured, see docs/servers.md.
+It waits, calls the handler of each ready socket, and keeps time. Other threads can wake it.
+docs/servers.md has the measurements behind the choice of one loop instead of a thread per client.
 """
 
 import threading
@@ -16,32 +17,32 @@ from .tally import Tally, counted_poll, counted_socket
 
 __all__ = ["DO_NOT_WAIT", "Handler", "Loop", "Member"]
 
-# Called with what the socket can do now: (can_read, can_write). An error sets both.
+# Called with (can_read, can_write). An error sets both.
 Handler = Callable[[bool, bool], None]
 
-DO_NOT_WAIT = 0x40  # MSG_DONTWAIT: the flag as a number spares looking its letter up in each call
+DO_NOT_WAIT = 0x40  # MSG_DONTWAIT. A number saves the look-up of the letter in each call.
 _EVENTS_AT_ONCE = 256
 
 
 class Member(Socket):
-    """A socket with its place in the loop: its handler, and the events it waits for."""
+    """A socket in a loop, with its handler and the events that it waits for."""
 
     __slots__ = ("events", "handler")
 
     handler: Handler | None
-    events: str  # as in `Poll.add`; "" outside the poll
+    events: str  # as in `Poll.add`; "": not in the poll
 
     @property
     def peer_shown(self) -> str:
-        """The other side, for messages: `"127.0.0.1:1080"`."""
-        return f"{self.peer[0]}:{self.peer[1]}" if self.peer else "nobody"
+        """The peer's address for messages: `"127.0.0.1:1080"`."""
+        return f"{self.peer[0]}:{self.peer[1]}" if self.peer else "no peer"
 
 
 class Loop:
-    """Sockets and their handlers, run by the thread that calls `run`.
+    """Sockets and their handlers. The thread that calls `run` runs all of them.
 
-    `on_tick` is called every `tick_seconds` while `is_ticking()` says so; a loop with nothing to
-    time sleeps until a socket is ready. `tally`, if given, counts the documented calls.
+    `on_tick` is called every `tick_seconds` while `is_ticking()` returns true. Otherwise the loop
+    sleeps until a socket is ready. `tally`, if given, counts the documented calls.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Loop:
         tick_seconds: float,
         tally: Tally | None = None,
     ) -> None:
-        self.now = monotonic()  # read once a round: a handler's clock
+        self.now = monotonic()  # the handlers' clock, read once in each round
         self._on_tick = on_tick
         self._is_ticking = is_ticking
         self._tick_seconds = tick_seconds
@@ -66,7 +67,7 @@ class Loop:
 
     @property
     def waker_tally(self) -> Tally:
-        """The calls made to wake the loop: by any thread, hence apart from the loop's own."""
+        """The calls made to wake the loop. Any thread makes them, so they have their own tally."""
         return self._waker.tally
 
     def new(self, type: str = "tcp") -> Member:
@@ -87,12 +88,12 @@ class Loop:
         self.want(sock, events)
 
     def want(self, sock: Member, events: str) -> None:
-        """Wait for other `events` of `sock`, `""` for none; no system call if that is no change."""
+        """Wait for other `events` of `sock`, `""` for none. No system call if nothing changes."""
         if events == sock.events:
             return
         if not events:
-            # Out of the poll, not in it for nothing: a hang-up is reported whatever one waits for,
-            # and would be again and again while nobody may read what came before it.
+            # Remove the socket instead of waiting for no events: a hang-up is always reported, and
+            # would be reported again and again while the bytes before it may not be read yet.
             self._poll.remove(sock)
         elif sock.events:
             self._poll.modify(sock, events)
@@ -101,7 +102,7 @@ class Loop:
         sock.events = events
 
     def drop(self, sock: Member) -> None:
-        """Close `sock` and forget it. Events of it that were fetched already are not delivered."""
+        """Close `sock` and forget it. Its events that were fetched already are not delivered."""
         sock.handler = None
         sock.close()
         if sock.events:
@@ -109,16 +110,16 @@ class Loop:
             sock.events = ""
 
     def post(self, call: Callable[[], None]) -> None:
-        """Let the loop call `call` soon. For other threads and for signal handlers."""
+        """Let the loop call `call` soon. For other threads and signal handlers."""
         self._posted.append(call)
         self._waker.wake()
 
     def tick_by(self, when: float) -> None:
-        """Make the next tick earlier than it would be, if it is after `when`."""
+        """Move the next tick to `when`, if it would be later."""
         self._next_tick = min(self._next_tick, when)
 
     def finish(self) -> None:
-        """Let `run` return after this round."""
+        """Let `run` return after the current round."""
         self._running = False
 
     def run(self) -> None:
@@ -127,7 +128,7 @@ class Loop:
             ready = self._poll.wait(self._patience_ms(), _EVENTS_AT_ONCE)
             self.now = monotonic()
             for sock, can_read, can_write in cast("list[tuple[Member, bool, bool]]", ready):
-                if sock.handler is not None:  # else dropped by another handler of this round
+                if sock.handler is not None:  # None: another handler of this round dropped it
                     sock.handler(can_read, can_write)
             while self._posted:
                 self._posted.popleft()()
@@ -136,8 +137,8 @@ class Loop:
                 self._on_tick()
 
     def close(self) -> None:
-        """Release what the loop itself holds; its members are their owners'."""
-        with self._waker.lock:  # no thread may be between finding it open and sending to it
+        """Release what the loop itself owns. Its members belong to their owners."""
+        with self._waker.lock:  # no thread may be between the check that it is open and the send
             self.drop(self._waker.sock)
         self._poll.close()
 
@@ -146,14 +147,15 @@ class Loop:
             return 0
         if not self._is_ticking():
             return None
-        # Rounded up by epoll itself: a wait never ends just before its tick.
+        # epoll rounds up, so a wait never ends just before its tick.
         return max(0.0, self._next_tick - self.now) * 1000
 
 
 class _Waker:
-    """A datagram socket connected to itself: what any thread sends, the loop finds ready.
+    """A datagram socket connected to itself. Any thread sends to it to wake the loop.
 
-    Connected, it takes datagrams from no one else. One is enough however many want the loop.
+    Because it is connected, it receives datagrams from itself only. One datagram is enough for any
+    number of threads that want to wake the loop.
     """
 
     def __init__(self, *, counted: bool) -> None:
@@ -175,5 +177,5 @@ class _Waker:
 
     def on_ready(self, _can_read: bool, _can_write: bool) -> None:
         self.sock.recv(1, DO_NOT_WAIT)
-        # Before the posted calls are made: one posted from now on sends again.
+        # The loop makes the posted calls after this, so a call posted from now on must send again.
         self._is_sent = False

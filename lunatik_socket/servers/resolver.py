@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Host names to IPv4 addresses, off the loop: a look-up blocks for as long as a name server likes.
+"""Looks up the IPv4 addresses of host names, in threads of its own.
 
-Resolution is none of the documented operations. The C library makes its own sockets for it, which a
-tracer of the process counts and a server's own tally does not.
+A look-up blocks until the name servers answer, so it must not run in the loop. Name resolution is
+not one of the documented operations. The C library makes its own sockets for it: a tracer counts
+them for the process, a server's own tally does not.
 """
 
 import threading
@@ -15,7 +16,7 @@ __all__ = ["Lookup", "Resolver"]
 
 
 class Lookup:
-    """One name on its way to its addresses; `addresses` or `error` is set when it is done."""
+    """One name to look up. `addresses` or `error` is set when `done` is called."""
 
     def __init__(self, name: str, done: Callable[["Lookup"], None]) -> None:
         self.name = name
@@ -25,16 +26,18 @@ class Lookup:
         self._done = done
 
     def cancel(self) -> None:
-        """Forget the look-up: it is not begun any more if it still queues, and reports nothing."""
+        """Give up the look-up. If it is still queued it is not made. Its result must be ignored."""
         self.cancelled = True
 
     def run(self) -> None:
-        """Ask the C library, and report from the thread that this runs in."""
+        """Ask the C library, then call `done` in the thread that called this."""
         if self.cancelled:
             return
         try:
             found = getaddrinfo(self.name, None, AF_INET, SOCK_STREAM)
             self.addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+            if not self.addresses:
+                self.error = "the name has no IPv4 address"
         except gaierror as error:
             self.error = f"{error.strerror} ({error.errno})"
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that idna cannot encode
@@ -43,10 +46,11 @@ class Lookup:
 
 
 class Resolver:
-    """A few threads that look names up.
+    """A few threads that look up names.
 
-    More names than `threads` at once wait in a queue of `max_waiting`, which a name server that is
-    slow fills; beyond it `look_up` refuses at once. Threads start with the first name.
+    Names wait in a queue while all `threads` are busy, as with a slow name server. When the queue
+    has `max_waiting` names, `look_up` refuses more at once. A thread is started with each of the
+    first names.
     """
 
     def __init__(self, threads: int = 8, max_waiting: int = 256) -> None:
@@ -55,7 +59,7 @@ class Resolver:
         self._threads: list[threading.Thread] = []
 
     def look_up(self, name: str, done: Callable[[Lookup], None]) -> Lookup | None:
-        """Queue `name`; `done` is called in another thread. None when the queue is full."""
+        """Queue `name`. `done` is called in another thread. Returns None if the queue is full."""
         lookup = Lookup(name, done)
         try:
             self._waiting.put_nowait(lookup)
@@ -66,7 +70,10 @@ class Resolver:
         return lookup
 
     def close(self) -> None:
-        """Let the threads end. Those inside a look-up end with it, or with the process: daemons."""
+        """Let the threads end, after the look-up that they are in.
+
+        They are daemon threads, so they do not keep the process alive.
+        """
         with suppress(Empty):
             while True:
                 if lookup := self._waiting.get_nowait():

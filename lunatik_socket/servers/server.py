@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""What the servers have in common: from `open` to the last client's end, with limits on the way."""
+"""The common part of the servers: opening, accepting clients, limits, time-outs, stopping."""
 
+import errno
 import logging
+import resource
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from .acceptor import Acceptor
-from .descriptors import allow_descriptors
 from .loop import Loop, Member
 from .tally import Tally
 
 __all__ = ["Server", "ServerConfig", "ServerStats", "Session"]
 
+# Listener, poll, waker, standard streams, and the files that the program has open besides.
+_SPARE_DESCRIPTORS = 64
 _TICKS_A_TIMEOUT = 8
 _LONGEST_TICK_SECONDS = 1.0
 _SHORTEST_TICK_SECONDS = 0.005
@@ -21,9 +24,9 @@ _SHORTEST_TICK_SECONDS = 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """What every server is told.
+    """The configuration of every server.
 
-    A time-out is kept to an eighth of the shortest one, or to a second if that is less.
+    A time-out fires late by at most an eighth of the shortest one, and by at most a second.
     `grace_seconds`: how long clients may go on after `stop`. `tally`: count the documented calls.
     """
 
@@ -53,10 +56,10 @@ class ServerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerStats:
-    """Counts since `open`, but `active`, which is now.
+    """Counts since `open`, except `active`, which is the current number of clients.
 
-    `calls`, `errors` and `call_bytes` are the documented calls made, by operation (errors by errno
-    name too); empty without `ServerConfig.tally`.
+    `calls`, `errors` and `call_bytes` count the documented calls by operation, `errors` by
+    operation and errno name. They are empty without `ServerConfig.tally`.
     """
 
     accepted: int
@@ -69,18 +72,18 @@ class ServerStats:
 
 
 class Session(Protocol):
-    """A client, as the server sees it; `deadline` is on the loop's clock."""
+    """One client's connection as the server sees it. `deadline` is in seconds of `Loop.now`."""
 
     deadline: float
 
     def begin(self) -> None:
-        """Serve the client; it was accepted just now."""
+        """Start to serve the client, which was just accepted."""
 
     def time_out(self) -> None:
-        """End what takes too long: the deadline has passed."""
+        """End the session or its current step, because the deadline has passed."""
 
     def cut(self, cause: str) -> None:
-        """End at once, whatever goes on."""
+        """End at once, in any state."""
 
 
 AnySession = TypeVar("AnySession", bound=Session)
@@ -88,7 +91,7 @@ AnyConfig = TypeVar("AnyConfig", bound=ServerConfig)
 
 
 class Server(Generic[AnyConfig, AnySession]):
-    """`open`, then `serve`; `stop` from anywhere. Subclasses say what a client gets."""
+    """Call `open`, then `serve`; `stop` from any thread. Subclasses make the clients' sessions."""
 
     _descriptors_a_client = 1
     _log = logging.getLogger(__name__)
@@ -98,20 +101,21 @@ class Server(Generic[AnyConfig, AnySession]):
         self._sessions: set[AnySession] = set()
         self._is_open = False
         self._tally = Tally()
-        self._stop_at: float | None = None  # when who is left is cut; None: not stopping
+        self._stop_at: float | None = None  # when the last clients are cut; None: not stopping
 
     @property
     def address(self) -> tuple[str, int]:
-        """The address it listens on, known after `open`."""
+        """The address that the server listens on. Known after `open`."""
         return self._acceptor.address
 
     def open(self) -> None:
-        """Listen. Raises OSError if that cannot be, or there is no room for the descriptors.
+        """Listen.
 
-        Raises the process's soft limit of open files as far as `max_clients` needs.
+        Raises the process's soft limit of open files if `max_clients` needs more. `OSError` if the
+        server cannot listen or the hard limit is too low.
         """
         config = self.config
-        allow_descriptors(config.max_clients, self._descriptors_a_client)
+        _allow_descriptors(config.max_clients * self._descriptors_a_client, config.max_clients)
         with ExitStack() as undo:
             self._loop = Loop(
                 on_tick=self._on_tick,
@@ -135,7 +139,7 @@ class Server(Generic[AnyConfig, AnySession]):
         self._is_open = True
 
     def serve(self) -> None:
-        """Serve until `stop`, then who is still there for `grace_seconds`; release everything."""
+        """Serve until `stop`, then the remaining clients for `grace_seconds`; release all."""
         if not self._is_open:
             raise ValueError("the server is not open: call open() first")
         self._log.info("listening on %s:%d", *self.address)
@@ -145,7 +149,7 @@ class Server(Generic[AnyConfig, AnySession]):
             self._close()
 
     def stop(self) -> None:
-        """Accept nobody more and let `serve` come to its end. Any thread, any number of times."""
+        """Stop accepting and let `serve` return. From any thread, any number of times."""
         if self._is_open:
             self._loop.post(self._begin_stop)
 
@@ -158,16 +162,16 @@ class Server(Generic[AnyConfig, AnySession]):
         """Set options on the listener before it listens."""
 
     def _opened(self) -> None:
-        """Make what else there is, now that loop and listener are there."""
+        """Make what else the server needs. Loop and listener exist by now."""
 
     def _stopping(self) -> None:
-        """Begin no new work."""
+        """Stop taking new work."""
 
     def _closed(self) -> None:
         """Release what `_opened` made."""
 
     def _on_end(self, session: AnySession) -> None:
-        """Let a session call this when it is over, once."""
+        """Forget a session. Each session calls this once, when it is over."""
         self._sessions.discard(session)
         self._acceptor.left()
         self._finish_if_done()
@@ -183,7 +187,7 @@ class Server(Generic[AnyConfig, AnySession]):
         session.begin()
 
     def _is_ticking(self) -> bool:
-        return bool(self._sessions) or self._acceptor.is_resting
+        return bool(self._sessions) or self._acceptor.is_paused
 
     def _on_tick(self) -> None:
         now = self._loop.now
@@ -221,3 +225,17 @@ class Server(Generic[AnyConfig, AnySession]):
 def _tick_seconds(timeouts: Iterable[float]) -> float:
     tick = min(timeouts) / _TICKS_A_TIMEOUT
     return max(_SHORTEST_TICK_SECONDS, min(tick, _LONGEST_TICK_SECONDS))
+
+
+def _allow_descriptors(of_clients: int, clients: int) -> None:
+    needed = of_clients + _SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise OSError(
+            errno.EMFILE,
+            f'cannot serve "{clients} clients": they need {needed} open files, the hard limit '
+            f"is {hard} (EMFILE); allow fewer clients, or raise the limit (ulimit -Hn)",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -5,7 +5,7 @@
     server.open()
     server.serve()      # until server.stop(), from a signal handler or another thread
 
-How it behaves at its limits, and why it is built so: docs/servers.md.
+docs/servers.md describes its limits and the reasons for its design.
 """
 
 import logging
@@ -15,14 +15,17 @@ from .flow import Buffers
 from .loop import Member
 from .resolver import Resolver
 from .server import Server
-from .socks4_config import Socks4Config, Socks4Stats
-from .socks4_session import Counters, Shared, Socks4Session
+from .socks4_config import Counters, Socks4Config, Socks4Stats
+from .socks4_session import Shared, Socks4Session
 
 __all__ = ["Socks4Config", "Socks4Server", "Socks4Stats"]
 
 
 class Socks4Server(Server[Socks4Config, Socks4Session]):
-    """The proxy: `open`, then `serve`; `stop` from anywhere; `stats` at any time after `open`."""
+    """The proxy.
+
+    Call `open`, then `serve`; `stop` from any thread; `stats` at any time after `open`.
+    """
 
     _descriptors_a_client = 2
     _log = logging.getLogger(__name__)
@@ -49,10 +52,11 @@ class Socks4Server(Server[Socks4Config, Socks4Session]):
         return Socks4Session(self._shared, client)
 
     def _prepare(self, listener: Member) -> None:
-        # Accepted sockets inherit it: a proxy must not add Nagle's delay to what it passes on.
+        # Accepted sockets inherit it. A proxy must not add the delay of Nagle's algorithm.
         listener.setsockopt("t", "nd", 1)
-        # A SOCKS client speaks first. The kernel keeps who is silent out of accept, so they cost no
-        # descriptor, and the request is there to read when accept returns.
+        # A SOCKS client sends first. With TCP_DEFER_ACCEPT the kernel does not hand over a client
+        # that has sent nothing, so it costs no descriptor, and the request can be received as soon
+        # as accept returns.
         listener.setsockopt("t", "da", ceil(self.config.request_timeout_seconds))
 
     def _opened(self) -> None:

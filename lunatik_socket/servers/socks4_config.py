@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""What a SOCKSv4 proxy is told, and what it tells: plain data."""
+"""The configuration and the counts of a SOCKSv4 proxy, as plain data."""
 
 from dataclasses import dataclass
 
 from .server import ServerConfig, ServerStats
 
-__all__ = ["Socks4Config", "Socks4Stats"]
+__all__ = ["Counters", "Socks4Config", "Socks4Stats"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Socks4Config(ServerConfig):
-    """What a proxy is told. `allowed_users`: None for any user id; none of them is ever proved."""
+    """The configuration of a proxy.
+
+    `allowed_users`: the user ids that may connect; None allows all. User ids are not verified.
+    """
 
     listen: tuple[str, int] = ("127.0.0.1", 1080)
     request_timeout_seconds: float = 10.0
@@ -20,13 +23,26 @@ class Socks4Config(ServerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Socks4Stats(ServerStats):
-    """What a proxy counts. Bytes are those relayed, without requests and replies.
+    """The counts of a proxy. Bytes are those relayed, without requests and replies.
 
-    A client that left was connected, refused, or neither if it timed out or broke off before; one
-    that timed out or broke off later counts there as well.
+    A client that has left counts as connected, as refused, or as neither if it timed out or broke
+    off before. A client that times out or breaks off after it was connected or refused counts there
+    as well.
     """
 
     connected: int
     refused: int
     bytes_to_target: int
     bytes_to_client: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """The counts that the sessions add to while the proxy runs."""
+
+    connected: int = 0
+    refused: int = 0
+    timed_out: int = 0
+    broken: int = 0
+    bytes_to_target: int = 0
+    bytes_to_client: int = 0

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A SOCKSv4 request and its reply, as bytes. No socket in sight.
+"""Parsing a SOCKSv4 request and making its reply, as bytes. No sockets here.
 
     request   4 | command | port (2) | address (4) | user id … 0 [| host name … 0]
     reply     0 |   90/91 | port (2) | address (4)
 
-The host name belongs to the extension 4a: it follows when the address is 0.0.0.x with x not zero.
+The host name belongs to the extension 4a: it follows if the address is 0.0.0.x and x is not zero.
 Sources: "SOCKS: A protocol for TCP proxy across firewalls" (Ying-Da Lee) and "SOCKS 4A: A Simple
 Extension to SOCKS 4 Protocol" (the same), as shipped with OpenSSH and curl.
 """
@@ -28,21 +28,21 @@ CONNECT = 1
 BIND = 2
 GRANTED = 90
 REFUSED = 91
-# 92 and 93 tell of identd, which nobody runs any more: never sent.
+# 92 and 93 are about identd, which is obsolete. They are never sent.
 
-# A host name has 255 bytes at most (RFC 1035); a user id of more is no user's.
+# The maximum of a host name (RFC 1035). The same limit is used for user ids.
 MAX_TEXT_BYTES = 255
 _HEAD = Struct("!BBH4s")
 MAX_REQUEST_BYTES = _HEAD.size + 2 * (MAX_TEXT_BYTES + 1)
 
 
 class MalformedRequestError(ValueError):
-    """What came is no SOCKSv4 request, whatever may follow."""
+    """The received bytes are not the start of a SOCKSv4 request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `name` is set for 4a alone, and `address` then says nothing."""
+    """One request. `name` is set for 4a only; `address` then has no meaning."""
 
     command: int
     address: str
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def destination(self) -> str:
-        """The destination as a log line shows it."""
+        """The destination for log lines."""
         return f"{self.name or self.address}:{self.port}"
 
 
@@ -60,7 +60,8 @@ def parse_request(received: bytes | bytearray) -> tuple[Request, int] | None:
     """Read a request from the start of `received`.
 
     Returns the request and the number of bytes it took (what follows is the client's first data),
-    or None while more is to come. Raises MalformedRequestError as soon as no more can mend it.
+    or None if the request is not complete. Raises MalformedRequestError as soon as the bytes cannot
+    become a request.
     """
     if received and received[0] != 4:
         raise MalformedRequestError(f"protocol version {received[0]}, expected 4")
@@ -81,7 +82,7 @@ def parse_request(received: bytes | bytearray) -> tuple[Request, int] | None:
 
 
 def reply(code: int, address: bytes = b"\0\0\0\0", port: int = 0) -> bytes:
-    """Make the 8 bytes that answer a request; `code` is GRANTED or REFUSED."""
+    """Return the 8 bytes that answer a request. `code` is GRANTED or REFUSED."""
     return _HEAD.pack(0, code, port, address)
 
 
@@ -95,7 +96,7 @@ def _end_of_text(received: bytes | bytearray, start: int, what: str) -> int | No
 
 
 def _host_name(text: bytes) -> str:
-    # Only bytes that may stand in a host name reach the resolver and the log.
+    # The resolver and the log get printable ASCII only.
     if not text or not all(33 <= byte < 127 for byte in text):
         raise MalformedRequestError(
             f'host name "{_printable(text)}" is empty or not printable ASCII'
@@ -104,5 +105,5 @@ def _host_name(text: bytes) -> str:
 
 
 def _printable(text: bytes | bytearray) -> str:
-    # A log line is one line, whatever a client calls itself.
+    # A user id must not break a log line or forge another one.
     return "".join(chr(b) if 32 <= b < 127 and b != 92 else f"\\x{b:02x}" for b in text)

@@ -2,7 +2,7 @@
 """One client of the SOCKSv4 proxy, from its request to the end of both directions.
 
 request → [resolve] → connect → relay → end
-    └────────┴──────────┴→ refused: reply 91, then wait briefly for the client to go
+    └────────┴──────────┴→ refused: reply 91, then wait briefly for the client to close
 """
 
 import errno
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from .flow import Buffers, Flow
 from .loop import DO_NOT_WAIT, Loop, Member
 from .resolver import Lookup, Resolver
-from .socks4_config import Socks4Config
+from .socks4_config import Counters, Socks4Config
 from .socks4_request import (
     CONNECT,
     GRANTED,
@@ -28,32 +28,20 @@ from .socks4_request import (
     reply,
 )
 
-__all__ = ["Counters", "Shared", "Socks4Session"]
+__all__ = ["Shared", "Socks4Session"]
 
-# How long a refused client may take to read its reply before the connection is closed under it.
+# How long a refused client has to read its reply before its connection is closed.
 _REFUSAL_SECONDS = 1.0
 _ANY_ADDRESS = "0.0.0.0"
 _GRANTED = reply(GRANTED)
 _REFUSED = reply(REFUSED)
-# What to wait for, by (to be read, to be written).
+# The events to wait for, by (wants to read, wants to write).
 _EVENTS = {(False, False): "", (True, False): "r", (False, True): "w", (True, True): "rw"}
 
 
 @dataclass(slots=True)
-class Counters:
-    """What sessions that are over, and steps of those that are not, add up to."""
-
-    connected: int = 0
-    refused: int = 0
-    timed_out: int = 0
-    broken: int = 0
-    bytes_to_target: int = 0
-    bytes_to_client: int = 0
-
-
-@dataclass(slots=True)
 class Shared:
-    """What all sessions of a server have in common."""
+    """The objects that all sessions of a server share."""
 
     config: Socks4Config
     loop: Loop
@@ -66,9 +54,9 @@ class Shared:
 
 
 class Socks4Session:
-    """A client's connection, and the one made for it. Every path ends in `_end`, once.
+    """A client's connection, and the connection to its target. Every path calls `_end` once.
 
-    `deadline` is when the server is to call `time_out`, on the loop's clock.
+    The server calls `time_out` when `Loop.now` has reached `deadline`.
     """
 
     __slots__ = (
@@ -84,7 +72,7 @@ class Socks4Session:
         self._received = b""
         self._request: Request | None = None
         self._lookup: Lookup | None = None
-        self._addresses: list[str] = []  # still to be tried, the next one last
+        self._addresses: list[str] = []  # still to be tried; the last one is next
         self._to_target: Flow | None = None
         self._to_client: Flow | None = None
         self._idle_seconds = shared.config.idle_timeout_seconds
@@ -102,12 +90,12 @@ class Socks4Session:
         return to_target.bytes, to_client.bytes
 
     def begin(self) -> None:
-        """Read the request, which is mostly there already."""
+        """Receive the request. Most often it has arrived already."""
         self._enter("request", self._shared.config.request_timeout_seconds)
         self._on_request(True, False)
 
     def time_out(self) -> None:
-        """End what takes too long."""
+        """End the step that took too long."""
         if self._phase == "refused":
             self._end()
             return
@@ -119,7 +107,7 @@ class Socks4Session:
             self._reset()
 
     def cut(self, cause: str) -> None:
-        """End at once, whatever goes on."""
+        """End at once, in any state."""
         self._log(logging.INFO, f"cut: {cause}")
         self._reset()
 
@@ -138,7 +126,7 @@ class Socks4Session:
             if size:
                 self._read_request()
             else:
-                self._break(f"left after {len(self._received)} bytes of a request")
+                self._break(f"the client left after {len(self._received)} bytes of a request")
 
     def _read_request(self) -> None:
         try:
@@ -150,8 +138,8 @@ class Socks4Session:
             self._loop.watch(self._client, "r", self._on_request)
             return
         self._request, taken = parsed
-        # What came along is the stream's beginning, less than a request's length; no more is read
-        # until there is somewhere to send it.
+        # The bytes after the request are the start of the stream: fewer than a request's maximum
+        # length. No more is received until the target is connected.
         self._received = self._received[taken:]
         self._loop.want(self._client, "")
         self._examine(self._request)
@@ -159,11 +147,11 @@ class Socks4Session:
     def _examine(self, request: Request) -> None:
         allowed = self._shared.config.allowed_users
         if request.command != CONNECT:
-            self._refuse("BIND is not offered")
+            self._refuse("BIND is not supported")
         elif allowed is not None and request.user not in allowed:
             self._refuse("the user is not allowed")
         elif request.port == 0:
-            self._refuse("port 0 is no destination")
+            self._refuse("port 0 is not a destination")
         elif request.name is not None and not _is_address(request.name):
             self._resolve(request.name)
         else:
@@ -180,29 +168,29 @@ class Socks4Session:
             self._refuse("too many names to look up")
 
     def _post_resolved(self, lookup: Lookup) -> None:
-        # Called in the resolver's thread, where all but post is out of bounds.
+        # Runs in a thread of the resolver, so it may call nothing of the loop but `post`.
         self._loop.post(lambda: self._on_resolved(lookup))
 
     def _on_resolved(self, lookup: Lookup) -> None:
-        if lookup.cancelled or self._request is None:
+        if lookup.cancelled or self._request is None:  # cancelled: refused or over by now
             return
         self._lookup = None
         if lookup.error:
             self._refuse(f"cannot resolve: {lookup.error}")
             return
         self._addresses = lookup.addresses[::-1]
-        # One time-out for the name and all its addresses: the client waits for them all.
+        # One time-out covers the name and all its addresses: the client waits for all of them.
         self._phase = "connection"
         self._connect(self._request.port)
 
     # ------------------------------------------------------------------ connection
 
     def _connect(self, port: int) -> None:
-        """Begin a connection to the next address."""
+        """Start to connect to the next address."""
         address = self._addresses.pop()
         if address == _ANY_ADDRESS:
-            # To the kernel another word for 127.0.0.1, which no rule about addresses expects.
-            self._refuse("0.0.0.0 is no destination")
+            # The kernel takes it as 127.0.0.1, which a rule about addresses would not expect.
+            self._refuse("0.0.0.0 is not a destination")
             return
         try:
             target = self._target = self._loop.new()
@@ -222,15 +210,15 @@ class Socks4Session:
             return False
         if own_ip != _ANY_ADDRESS:
             return address == own_ip
-        # Listening on all addresses, the proxy is reached by each of the machine's. To one of its
-        # own the kernel connects from that same one, which tells them from all others; 127.0.0.0/8
-        # are all its own and have but one to connect from.
+        # A proxy that listens on all addresses is reached through each address of the machine. If
+        # the target is one of them, the kernel uses the same address as the source. That does not
+        # hold for 127.0.0.0/8: all of it is local, and the source is 127.0.0.1.
         return address.startswith("127.") or address == target.getsockname()[0]
 
     def _on_connected(self, can_read: bool, _can_write: bool) -> None:
         assert self._target is not None
         try:
-            if can_read:  # not waited for: so it is an error or a hang-up
+            if can_read:  # only "w" was asked for, so this is an error or a hang-up
                 code = self._target.getsockopt("s", "e") or errno.ECONNRESET
                 self._on_connect_failed(_connect_error(code, self._target.peer_shown))
             else:
@@ -254,7 +242,7 @@ class Socks4Session:
         self._enter("traffic", self._idle_seconds)
         self._to_target = Flow(self._client, target, self._shared.buffers)
         self._to_client = Flow(target, self._client, self._shared.buffers)
-        # 8 bytes into the empty buffer of a new connection: it takes them all.
+        # The send buffer of a new connection is empty, so it takes all 8 bytes.
         self._client.send(_GRANTED, DO_NOT_WAIT)
         if self._received:
             self._to_target.bytes = len(self._received)
@@ -286,7 +274,7 @@ class Socks4Session:
             self._break(error)
 
     def _wait(self) -> None:
-        """Wait for what the flows want now; with nothing left to want, this is the end."""
+        """Wait for what the flows want now, or end the session if both have ended."""
         to_target, to_client = self._to_target, self._to_client
         assert to_target is not None
         assert to_client is not None
@@ -298,20 +286,21 @@ class Socks4Session:
         want(to_target.source, _EVENTS[to_target.wants_source, to_client.wants_sink])
         want(to_target.sink, _EVENTS[to_client.wants_source, to_target.wants_sink])
 
-    # ------------------------------------------------------------------ the ends
+    # ------------------------------------------------------------------ ending
 
     def _refuse(self, cause: str) -> None:
         self._shared.counters.refused += 1
         self._log(logging.WARNING, f"refused: {cause}")
+        self._cancel_lookup()  # an answer that comes later must not start a connection
         self._drop_target()
         self._enter("refused", _REFUSAL_SECONDS)
         try:
             self._client.send(_REFUSED, DO_NOT_WAIT)
-            # Closed with unread bytes in it, the socket would reset the connection, and the client
-            # lose the reply: so the client closes first, or time does.
+            # Closing a socket that has unread bytes resets the connection, and the client could
+            # lose the reply. So wait until the client closes, or until the time is over.
             self._client.shutdown("w")
             self._loop.watch(self._client, "r", self._on_refused)
-        except OSError:  # it did not wait for an answer
+        except OSError:  # the client did not wait for the answer
             self._end()
 
     def _on_refused(self, _can_read: bool, _can_write: bool) -> None:
@@ -330,8 +319,8 @@ class Socks4Session:
         self._reset()
 
     def _reset(self) -> None:
-        # With no time to linger a close resets the connection. An orderly end would let a cut
-        # download pass for a whole one.
+        # With SO_LINGER of 0 seconds, close resets the connection. After a normal end of the stream
+        # the client would take a partial download for a complete one.
         for sock in (self._client, self._target):
             if sock is not None:
                 with suppress(OSError):
@@ -346,17 +335,21 @@ class Socks4Session:
             if flow is not None:
                 flow.discard()
         self._to_target = self._to_client = None
-        if self._lookup is not None:
-            self._lookup.cancel()
+        self._cancel_lookup()
         self._drop_target()
         self._loop.drop(self._client)
         self._shared.on_end(self)
 
-    # ------------------------------------------------------------------ small things
+    # ------------------------------------------------------------------ helpers
 
     def _enter(self, phase: str, seconds: float) -> None:
         self._phase = phase
         self.deadline = self._loop.now + seconds
+
+    def _cancel_lookup(self) -> None:
+        if self._lookup is not None:
+            self._lookup.cancel()
+            self._lookup = None
 
     def _drop_target(self) -> None:
         if self._target is not None:
@@ -372,12 +365,12 @@ class Socks4Session:
 
 
 def _begin_connect(target: Member, address: str, port: int) -> None:
-    with suppress(BlockingIOError):  # EINPROGRESS: the ordinary way
+    with suppress(BlockingIOError):  # EINPROGRESS is the normal case
         target.connect(address, port)
 
 
 def _connect_error(code: int, peer: str) -> OSError:
-    # As the API says it when connect fails at once.
+    # The same text as the API gives when connect fails at once.
     name = errno.errorcode.get(code, code)
     return OSError(code, f'cannot connect to "{peer}": {os.strerror(code)} ({name})')
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A server's own count of the documented calls it makes, to hold a tracer's counts against.
+"""A server's own count of the documented calls it makes, to compare with a tracer's counts.
 
-The counting classes stand between a server and the API only when asked for: a server without a
-tally pays nothing. What a tally cannot see: an epoll_wait(2) that Python starts again after a
-signal, and the sockets that the C library opens to resolve a name.
+A server uses the counting classes only if it is told to, so a server without a tally pays nothing.
+A tally includes the system calls that Python adds to a call (`EXTRA_SYSTEM_CALLS`). It does not
+include an epoll_wait(2) that Python makes again after a signal, nor the sockets that the C library
+opens to resolve a name.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from errno import errorcode
 from typing import Any, TypeVar
 
-from lunatik_socket import Poll, Socket
+from lunatik_socket import EXTRA_SYSTEM_CALLS, Poll, Socket
 
 __all__ = ["Tally", "counted_poll", "counted_socket"]
 
@@ -22,7 +23,7 @@ _SOCKET_CALLS = (
     *("bind", "listen", "accept", "connect", "send", "recv", "sendmsg", "recvmsg"),
     *("getsockname", "getpeername", "getsockopt", "setsockopt"),
 )
-# Where a call's result tells the bytes that it moved.
+# How to get the number of bytes moved from a call's result.
 _BYTES_OF: dict[str, Callable[[Any], int]] = {
     "send": lambda result: result,
     "sendmsg": lambda result: result,
@@ -34,7 +35,7 @@ _BYTES_OF: dict[str, Callable[[Any], int]] = {
 class Tally:
     """Calls made, calls failed by errno name, and bytes moved, by operation.
 
-    One thread, one tally; any thread may add them up.
+    Only one thread may count in a tally. Any thread may add tallies.
     """
 
     def __init__(self) -> None:
@@ -85,6 +86,7 @@ def counted_poll(tally: Tally) -> type[Poll]:
 
 def _counted(operation: str, call: Callable[..., Any], tally: Tally) -> Callable[..., Any]:
     calls, moved, bytes_of = tally.calls, tally.bytes, _BYTES_OF.get(operation)
+    made = (operation, *EXTRA_SYSTEM_CALLS.get(operation, ()))
 
     def counted(self: object, *arguments: Any) -> Any:
         try:
@@ -92,7 +94,8 @@ def _counted(operation: str, call: Callable[..., Any], tally: Tally) -> Callable
         except OSError as error:
             tally.failed(operation, error)
             raise
-        calls[operation] += 1
+        for name in made:
+            calls[name] += 1
         if bytes_of:
             moved[operation] += bytes_of(result)
         return result
@@ -101,5 +104,5 @@ def _counted(operation: str, call: Callable[..., Any], tally: Tally) -> Callable
 
 
 def _sum(one: Counter[Key], other: Counter[Key]) -> Counter[Key]:
-    # Copied in one step each: the threads they belong to go on counting meanwhile.
+    # Each is copied in one step, because its thread may count meanwhile.
     return Counter(dict(one)) + Counter(dict(other))

@@ -295,11 +295,20 @@ def test_a_segment_has_a_layout_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "length"), [(-1, 2), (6, None), (5, 2), (0, 0), (0, -1), (0, 7)]
+    ("offset", "length"), [(-1, 2), (7, None), (7, 0), (5, 2), (0, -1), (0, 7)]
 )
 def test_a_segment_outside_is_refused(offset: int, length: int | None) -> None:
     with pytest.raises(ValueError, match=r"^segment at .* long, is not inside 0 to 6 bytes$"):
         Data(6).segment(offset, length)
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 0), (3, 0), (6, 0), (6, None)])
+def test_a_segment_of_length_0_is_an_empty_object(offset: int, length: int | None) -> None:
+    empty = Data(6).segment(offset, length).layout({"field": (0, 1), "text": (0, 1, "s")})
+    assert (len(empty), bytes(empty), list(empty)) == (0, b"", [])
+    assert (empty.field, empty.text) == (None, None)
+    assert len(empty.segment(0, 0)) == len(empty.segment()) == 0
+    assert Data.new(empty) is None
 
 
 def test_a_segment_s_bounds_are_integers() -> None:

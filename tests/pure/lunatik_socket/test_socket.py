@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 import gc
 import os
+import shutil
 import signal
 import socket as python_socket
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +102,35 @@ def test_a_subclass_accepts_its_own_kind() -> None:
         listener.listen(1)
         with python_socket.create_connection(listener.getsockname()), listener.accept() as accepted:
             assert type(accepted) is Mine
+
+
+@pytest.mark.parametrize("name", ["python3.11", "python3.12", "python3.13", "python3.14"])
+def test_other_pythons_of_this_machine_accept_as_well(name: str) -> None:
+    script = """
+import lunatik_socket as l
+s = l.new(); s.bind("127.0.0.1", 0); s.listen(1)
+c = l.new(); c.connect(*s.getsockname())
+a = s.accept(); c.send(b"x")
+assert a.recv(1) == (b"x", 1) and a.getpeername() == c.getsockname()
+assert l.EXTRA_SYSTEM_CALLS == {"accept": ("getsockname",)}
+a.shutdown()
+try:
+    a.send(b"y")
+except BrokenPipeError:
+    print("good")
+"""
+    root = str(Path(lunatik_socket.__file__).parents[1])
+    if shutil.which(name) is None or subprocess.run([name, "-c", ""], check=False).returncode != 0:
+        pytest.skip(f"needs {name}, one of the Pythons this package supports, working on PATH")
+    done = subprocess.run(
+        [name, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "good\n", "")
 
 
 def test_accept_with_flag_d_takes_a_connection_that_waits() -> None:
@@ -208,9 +239,20 @@ def test_all_that_can_be_sent(data: Any, wanted: bytes, flags: int | str) -> Non
         assert accepted.recv(99) == (wanted, len(wanted))
 
 
-def test_nothing_can_be_sent_too() -> None:
+def test_an_empty_send_raises_and_sends_no_datagram() -> None:
+    with udp_pair() as (one, other):
+        one.connect(*other.getsockname())
+        for nothing in (b"", [], (), bytearray(), Data(1).segment(0, 0)):
+            for flags in (0, "D"):
+                with pytest.raises(ValueError, match=r"^data can not be empty$"):
+                    one.send(nothing, flags)
+        one.send(b"the first")
+        assert other.recv(99) == (b"the first", 9)
+
+
+def test_sendmsg_of_empty_bytes_on_a_stream_sends_0_bytes() -> None:
     with tcp_pair() as (client, _):
-        assert client.send(b"") == client.send([]) == client.sendmsg({}, b"") == 0
+        assert client.sendmsg({}, b"") == 0
 
 
 def test_an_empty_datagram_arrives() -> None:
@@ -488,6 +530,17 @@ def test_a_handler_that_raises_ends_a_blocked_call_and_its_error_passes_unchange
                 call(listener, accepted)
             assert caught.value is raised
             assert caught.value.args == (5, "of the handler")
+
+
+def test_an_error_of_a_handler_s_own_system_call_passes_unchanged() -> None:
+    def handler(*_: object) -> None:
+        open("/nosuch/file", "rb")  # noqa: SIM115
+
+    with tcp_pair() as (_, accepted):
+        with pytest.raises(FileNotFoundError) as caught, alarm(handler):
+            accepted.recv(1)
+        assert (caught.value.errno, caught.value.filename) == (2, "/nosuch/file")
+        assert caught.value.strerror == os.strerror(2)
 
 
 def test_a_handler_that_returns_lets_a_blocked_call_go_on() -> None:

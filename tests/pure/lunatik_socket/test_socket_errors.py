@@ -62,18 +62,18 @@ def test_connect_without_waiting_is_in_progress_and_completes(flags: int | str) 
 
 
 def test_bind_to_an_address_in_use() -> None:
-    mend = "choose another port, or 0 for one the kernel picks"
+    hint = "choose another port, or 0 for one the kernel picks"
     with (
         listening() as (_, ip, port),
         new() as sock,
-        refused(errno.EADDRINUSE, f'cannot bind to "{ip}:{port}": …; {mend}'),
+        refused(errno.EADDRINUSE, f'cannot bind to "{ip}:{port}": …; {hint}'),
     ):
         sock.bind(ip, port)
 
 
 def test_bind_to_an_address_of_another_machine() -> None:
-    mend = "the address must be one of this machine's"
-    with new() as sock, refused(errno.EADDRNOTAVAIL, f'cannot bind to "192.0.2.1:0": …; {mend}'):
+    hint = "the address must be one of this machine's"
+    with new() as sock, refused(errno.EADDRNOTAVAIL, f'cannot bind to "192.0.2.1:0": …; {hint}'):
         sock.bind("192.0.2.1", 0)
 
 
@@ -202,7 +202,7 @@ def test_options_the_kernel_refuses() -> None:
 
 
 def test_without_descriptors_left() -> None:
-    mend = "raise the limit of open files (ulimit -n)"
+    hint = "raise the limit of open files (ulimit -n)"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with listening() as (listener, ip, port), new() as client, new() as spare:
         client.connect(ip, port)
@@ -210,11 +210,11 @@ def test_without_descriptors_left() -> None:
         os.close(lowest_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
         try:
-            with refused(errno.EMFILE, f'cannot make "inet udp socket": …; {mend}'):
+            with refused(errno.EMFILE, f'cannot make "inet udp socket": …; {hint}'):
                 new("inet", "udp")
-            with refused(errno.EMFILE, f'cannot accept on "{ip}:{port}": …; {mend}'):
+            with refused(errno.EMFILE, f'cannot accept on "{ip}:{port}": …; {hint}'):
                 listener.accept()
-            with refused(errno.EMFILE, f'cannot make "poll": …; {mend}'):
+            with refused(errno.EMFILE, f'cannot make "poll": …; {hint}'):
                 poll([spare])
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -292,13 +292,21 @@ WRONG: list[tuple[Callable[[Any], object], type[Exception], str]] = [
     (lambda s: s.send(None), TypeError, BYTES + "NoneType"),
     (lambda s: s.send(5), TypeError, BYTES + "int"),
     (lambda s: s.send([1, "2"]), TypeError, "data must hold integers only, not str"),
-    (lambda s: s.send(memoryview(b"abcd")[::2]), ValueError, "data must lie in one piece of "),
+    (lambda s: s.send(memoryview(b"abcd")[::2]), ValueError, "data must be one piece of "),
     (lambda s: s.send(b"x", "d"), ValueError, "invalid flags name 'd': letters are "),
     (lambda s: s.send(b"x", -1), ValueError, "flags out of range: -1 (must be "),
     (lambda s: s.send(b"x", 1 << 31), ValueError, "flags out of range: 2147483648 (must be "),
     (lambda s: s.send(b"x", 1.5), TypeError, "flags must be an integer or a string, not float"),
     (lambda s: s.sendmsg({}), ValueError, "data can not be empty"),
     (lambda s: s.sendmsg({}, []), ValueError, "data can not be empty"),
+    (lambda s: s.sendmsg({}, Data(3).segment(0, 0)), ValueError, "data can not be empty"),
+    (lambda s: s.send(b""), ValueError, "data can not be empty"),
+    (lambda s: s.send(b"", "D"), ValueError, "data can not be empty"),
+    (lambda s: s.send([]), ValueError, "data can not be empty"),
+    (lambda s: s.send(()), ValueError, "data can not be empty"),
+    (lambda s: s.send(bytearray()), ValueError, "data can not be empty"),
+    (lambda s: s.send(memoryview(b"")), ValueError, "data can not be empty"),
+    (lambda s: s.send(Data(3).segment(0, 0)), ValueError, "data can not be empty"),
     (lambda s: s.sendmsg({}, "text"), TypeError, BYTES + "str"),
     (lambda s: s.sendmsg(b"x"), TypeError, "msghdr must be a dict, not bytes"),
     (lambda s: s.sendmsg({"name": ("127.0.0.1", 0)}, b"x"), ValueError, RANGE + "0 (must be 1 "),
@@ -316,6 +324,7 @@ WRONG: list[tuple[Callable[[Any], object], type[Exception], str]] = [
     (lambda s: s.recv(memoryview(bytearray(4))[::2]), TypeError, BUFFER + "memoryview"),
     (lambda s: s.recv(bytearray()), ValueError, "buffer can not be empty"),
     (lambda s: s.recv(bytearray(), 2), ValueError, "buffer can not be empty"),
+    (lambda s: s.recv(Data(3).segment(3)), ValueError, "buffer can not be empty"),
     (lambda s: s.recv(1, "Q"), ValueError, "invalid flags name 'Q': letters are "),
     (lambda s: s.recv(bytearray(1), -1), ValueError, "flags out of range: -1 (must be "),
     (lambda s: s.recv(bytearray(1), 1 << 40), ValueError, "flags out of range: 1099511627776 (mu"),

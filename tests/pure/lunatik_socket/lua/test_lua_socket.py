@@ -10,11 +10,11 @@ import pytest
 from lunatik_socket import level, optname
 from tests.pure.lunatik_socket.lua.scripts import CONNECTED, printed
 
-LINE = CONNECTED.count("\n") + 2  # where what follows it begins
+LINE = CONNECTED.count("\n") + 2  # the first line after it
 
 
 def results(code: str) -> str:
-    """What is printed after the sockets are made; one line."""
+    """Return the one line that the code prints after the sockets are made."""
     (line,) = printed(f"{CONNECTED}\n{code}")
     return line
 
@@ -101,7 +101,27 @@ def results(code: str) -> str:
             " print(seen[0], seen[1])",
             "3\t3",
         ),
-        # Lua's own ways round
+        # a numeric string is a number
+        (
+            "local s = socket.new('i', 't') local ip, port = listener:getsockname()"
+            " s:connect(ip, tostring(port)) print(select(2, s:getpeername()) == port)",
+            "true",
+        ),
+        ("listener:listen('5') print(socket.new('i', 'u'):bind('127.0.0.1', '0'))", ""),
+        (
+            "print(client:send{'1', '258', ' 3 ', '4e0'}, table.unpack((accepted:recv('9'))))",
+            "4\t1\t2\t3\t4",
+        ),
+        ("one:send({7, 8}, '64') print((select(2, two:recvmsg({iov_len = '5'}, '64'))))", "2"),
+        (
+            "local s = socket.new('i', 'u') local ip, port = two:getsockname()"
+            " print(s:sendmsg({name = {ip, tostring(port)}, flags = '0x40'}, {1}))",
+            "1",
+        ),
+        ("client:setsockopt('s', 'l', {'1', '5'}) print(client:getsockopt('s', 'l'))", "1\t5"),
+        ("client:setsockopt('t', 'nd', '1') print(client:getsockopt('t', 'nd') ~= 0)", "true"),
+        ("print(socket.poll{two}:select('1'))", "nil"),
+        # coroutines and metatables
         (
             "local co = coroutine.wrap(function() coroutine.yield(client:send{1})"
             " return accepted:recv(5)[1] end) print(co(), co())",
@@ -135,7 +155,7 @@ def test_a_call_gives(code: str, line: str) -> None:
         ("client.setsockopt, client, 's', 't', 1", "ENOPROTOOPT"),
     ],
 )
-def test_what_the_kernel_refuses_is_a_negative_code(code: str, name: str) -> None:
+def test_an_error_of_the_kernel_is_a_negative_code(code: str, name: str) -> None:
     assert results(f"print(pcall({code}))") == f"false\t{-getattr(errno, name)}"
 
 
@@ -185,7 +205,9 @@ def test_a_closed_member_is_ebadf() -> None:
         ("one.bind, one, -1, 1", "address out of range: -0x1 (must be 0 to 0xffffffff)"),
         ("one.bind, one, 1.5, 1", "address must be a string or an integer, not number"),
         ("one.bind, one, '127.0.0.1'", "port must be an integer, not nil"),
-        ("one.bind, one, '127.0.0.1', '80'", "port must be an integer, not string"),
+        ("one.bind, one, '127.0.0.1', 'http'", "port must be an integer, not string"),
+        ("one.bind, one, '127.0.0.1', '80.5'", "port must be an integer, not string"),
+        ("one.bind, one, '80', 0", "invalid address '80': must be like \"127.0.0.1\""),
         ("one.bind, one, '127.0.0.1', true", "port must be an integer, not boolean"),
         (
             "one.bind, one, '127.0.0.1', 65536",
@@ -210,6 +232,14 @@ def test_a_closed_member_is_ebadf() -> None:
         ("one.sendmsg, one", "msghdr must be a table, not nil"),
         ("one.sendmsg, one, {}", "data can not be empty"),
         ("one.sendmsg, one, {}, {}", "data can not be empty"),
+        ("one.sendmsg, one, {}, data.new(1):segment(0, 0)", "data can not be empty"),
+        ("one.send, one, {}", "data can not be empty"),
+        ("one.send, one, {}, 'D'", "data can not be empty"),
+        ("one.send, one, data.new(1):segment(0, 0)", "data can not be empty"),
+        ("one.send, one, data.new(1):segment(1), 'D'", "data can not be empty"),
+        ("two.recv, two, data.new(1):segment(0, 0)", "buffer can not be empty"),
+        ("two.recv, two, data.new(1):segment(0, 0), 'D'", "buffer can not be empty"),
+        ("two.recvmsg, two, {}, data.new(1):segment(0, 0)", "buffer can not be empty"),
         ("one.sendmsg, one, {name = 'x'}, {1}", "'name' must be a table, not string"),
         ("one.sendmsg, one, {name = {}}, {1}", "'name' can not be without 'addr'"),
         ("one.sendmsg, one, {name = {addr = 1}}, {1}", "'name' can not be without 'port'"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lunatik_socket.servers import resolver
+from lunatik_socket.servers import resolver, socks4
 from lunatik_socket.servers.socks4 import Socks4Config, Socks4Server
 from tests.pure.lunatik_socket.servers.serving import (
     GRANTED,
@@ -131,10 +131,10 @@ def test_the_log_tells_who_and_where(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "cause"),
     [
-        (asking(80, command=2), "BIND is not offered"),
-        (asking(0), "port 0 is no destination"),
-        (asking(80, "0.0.0.0"), "0.0.0.0 is no destination"),
-        (asking(80, "0.0.0.1", name=b"0.0.0.0"), "0.0.0.0 is no destination"),
+        (asking(80, command=2), "BIND is not supported"),
+        (asking(0), "port 0 is not a destination"),
+        (asking(80, "0.0.0.0"), "0.0.0.0 is not a destination"),
+        (asking(80, "0.0.0.1", name=b"0.0.0.0"), "0.0.0.0 is not a destination"),
         (b"\x05\x01\x00", "malformed request: protocol version 5, expected 4"),
         (b"GET / HTTP/1.1\r\n\r\n", "malformed request: protocol version 71, expected 4"),
         (b"\x04\x07", "malformed request: command 7, expected 1 (CONNECT) or 2 (BIND)"),
@@ -272,6 +272,51 @@ def test_a_client_that_leaves_while_its_name_is_looked_up(monkeypatch: pytest.Mo
         assert read_all(client) == REFUSED
         go_on.set()
     assert (server.stats().timed_out, server.stats().refused) == (1, 1)
+
+
+def test_an_answer_that_comes_after_the_refusal_connects_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolving, go_on = threading.Event(), threading.Event()
+
+    def slow(name: str, *_: object) -> list[tuple[object, ...]]:
+        if name == "slow.example":
+            resolving.set()
+            assert go_on.wait(WAIT_SECONDS)
+        return [(2, 1, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(resolver, "getaddrinfo", slow)
+    # With one thread, the second client's answer is posted to the loop after the first one's.
+    monkeypatch.setattr(socks4, "Resolver", lambda: resolver.Resolver(threads=1))
+    with proxy() as server, listening() as listener, connected(server.address) as late:
+        request = {"port": listener.getsockname()[1], "address": "0.0.0.1"}
+        late.sendall(asking(**request, name=b"slow.example"))
+        assert resolving.wait(WAIT_SECONDS)
+        (session,) = server._sessions
+        server._loop.post(session.time_out)
+        assert read_all(late) == REFUSED
+        with connected(server.address) as client:
+            client.sendall(asking(**request, name=b"quick.example"))
+            go_on.set()
+            assert read_exactly(client, 8) == GRANTED
+            accepted(listener).close()
+        late.setblocking(False)
+        assert late.recv(1) == b""  # nothing was sent after the refusal
+    assert (server.stats().refused, server.stats().connected) == (1, 1)
+
+
+def test_a_name_without_an_address_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, LOGGER)
+    monkeypatch.setattr(resolver, "getaddrinfo", lambda *_: [])
+    with proxy() as server, connected(server.address) as client:
+        client.sendall(asking(80, "0.0.0.1", name=b"empty.example"))
+        assert read_all(client) == REFUSED
+    assert caplog.messages[0].endswith(
+        "to empty.example:80: refused: cannot resolve: the name has no IPv4 address"
+    )
+    assert (server.stats().refused, server.stats().active) == (1, 0)
 
 
 def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:

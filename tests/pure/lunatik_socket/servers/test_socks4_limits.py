@@ -261,7 +261,7 @@ def test_beyond_the_limit_clients_wait_their_turn() -> None:
         tunnel(server, listener),
         ExitStack() as second,
         connected(server.address) as third,
-        _logged("accepting nobody for now: 2 clients, the limit") as resting,
+        _logged("not accepting for now: 2 clients, the limit") as resting,
     ):
         second.enter_context(tunnel(server, listener))
         third.sendall(asking(listener.getsockname()[1]))
@@ -280,7 +280,7 @@ def test_out_of_descriptors_is_a_rest_and_no_busy_loop() -> None:
         proxy(tally=True) as server,
         listening() as listener,
         connected(server.address) as client,
-        _logged("accepting nobody for now: ") as resting,
+        _logged("not accepting for now: ") as resting,
     ):
         in_use = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
         try:
