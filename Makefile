@@ -47,7 +47,7 @@ test-document: ready-test ## Run the Lua examples of the document that defines t
 	@DOCUMENT='$(DOCUMENT)' $(PYTHON) -m pytest tests/document $(TESTS)
 
 .PHONY: test-long
-test-long: test-kernels test-userlands ## Run test-kernels and test-userlands (root, more than an hour)
+test-long: test-kernels test-userlands ## Run test-kernels and test-userlands, which take longer than `make test` (root)
 
 .PHONY: test-kernels
 test-kernels: ready-test ## Run the kernel tests on four kernels in VMs; writes docs/coverage.md
@@ -57,13 +57,14 @@ test-kernels: ready-test ## Run the kernel tests on four kernels in VMs; writes 
 test-userlands: ready-test ## Run all tests with the Python and bcc of three Debian releases; writes docs/coverage.md
 	@$(PYTHON) -m tests.rings userlands $(TESTS)
 
+# reuse asks git which files to skip; without git it would also check .venv.
 .PHONY: check
 check: ready-test ## Run the linters, format checks, type checks and the commit check
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@find bpf tests -name '*.[ch]' -not -path 'bpf/kernel_headers/*' -exec clang-format --dry-run -Werror {} +
-	@$(BIN)/reuse lint --lines
+	@test ! -e .git || $(BIN)/reuse lint --lines
 	@$(PYTHON) .ci/check_commits.py
 
 # uv is not part of .venv, because only this target needs it.
