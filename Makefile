@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# `make` alone lists what there is.
+# `make` alone lists the targets.
 
 LISTEN ?= 127.0.0.1:1080
 METRICS ?= 127.0.0.1:10435
@@ -19,62 +19,77 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ready ## A traced SOCKSv4 proxy on 127.0.0.1:1080, metrics on 127.0.0.1:10435
+run: ready ## Run a traced SOCKSv4 proxy on 127.0.0.1:1080, metrics on 127.0.0.1:10435
 	@$(RUN) serve socks4 --trace --listen $(LISTEN) --metrics $(METRICS) $(FOR)
 
 .PHONY: demo
-demo: ready ## The same with traffic of its own, for ten seconds
+demo: ready ## Run the proxy with generated traffic for ten seconds
 	@$(RUN) demo --metrics $(METRICS) $(FOR)
 
 .PHONY: observe
-observe: ready-test ## Traffic, tracer, Prometheus and the live page, on loopback
+observe: ready-test ## Run generated traffic, the tracer, Prometheus and the live page on loopback
 	@$(RUN) observe --metrics $(METRICS) $(FOR)
 
 .PHONY: doctor
-doctor: ready ## What this machine can do, and whether each operation is counted
+doctor: ready ## Check what works on this machine and whether each operation is counted
 	@$(RUN) doctor && $(RUN) doctor --selftest
 
 .PHONY: test
-test: ready-test ## All tests, on this machine and on Debian's kernel in a VM (as root)
+test: ready-test ## Run the tests on this machine and on Debian's kernel 6.1 in a VM (root)
 	@$(PYTHON) -m tests.rings $(TESTS)
 
 .PHONY: test-fast
-test-fast: ready-test ## The tests that need neither root nor a kernel to trace
+test-fast: ready-test ## Run the tests that need neither root nor BPF
 	@$(PYTHON) -m pytest tests/pure $(TESTS)
 
 .PHONY: test-document
-test-document: ready-test ## The Lua examples of the document the API comes from [DOCUMENT=path]
+test-document: ready-test ## Run the Lua examples of the document that defines the API [DOCUMENT=PATH]
 	@DOCUMENT='$(DOCUMENT)' $(PYTHON) -m pytest tests/document $(TESTS)
 
+.PHONY: test-long
+test-long: test-kernels test-userlands ## Run test-kernels and test-userlands, which take longer than `make test` (root)
+
 .PHONY: test-kernels
-test-kernels: ready-test ## The kernel tests on four kernels in VMs; writes docs/coverage.md
+test-kernels: ready-test ## Run the kernel tests on four kernels in VMs; writes docs/coverage.md
 	@$(PYTHON) -m tests.rings kernels $(TESTS)
 
 .PHONY: test-userlands
-test-userlands: ready-test ## All tests with three releases' Python and bcc; writes docs/coverage.md
+test-userlands: ready-test ## Run all tests with the Python and bcc of three Debian releases; writes docs/coverage.md
 	@$(PYTHON) -m tests.rings userlands $(TESTS)
 
+# reuse asks git which files to skip; without git it would also check .venv.
 .PHONY: check
-check: ready-test ## Lint, formats, types
+check: ready-test ## Run the linters, format checks, type checks and the commit check
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@clang-format --dry-run -Werror $$(git ls-files 'bpf/*.c' 'bpf/*.h' 'tests/*.c' ':!bpf/kernel_headers')
+	@find bpf tests -name '*.[ch]' -not -path 'bpf/kernel_headers/*' -exec clang-format --dry-run -Werror {} +
+	@test ! -e .git || $(BIN)/reuse lint --lines
+	@$(PYTHON) .ci/check_commits.py
+
+# uv is not part of .venv, because only this target needs it.
+.PHONY: lock
+lock: ## Write requirements-dev.lock anew from pyproject.toml (network)
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && python3 -m venv "$$tools" && \
+	"$$tools/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.8,<1' && \
+	"$$tools/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 --group dev \
+		--generate-hashes --custom-compile-command 'make lock' \
+		--output-file requirements-dev.lock pyproject.toml
 
 .PHONY: bench
-bench: ready-bench ## What tracing costs, measured on this machine
+bench: ready-bench ## Measure what tracing costs on this machine; writes docs/benchmarks.md
 	@$(PYTHON) -m tests.bench $(TESTS)
 
 .PHONY: picture
-picture: ready ## Draw docs/images/ anew, from a traced run
+picture: ready ## Draw docs/images/live.svg anew from a traced run
 	@$(PYTHON) -m docs.generate.picture
 
 .PHONY: coverage
-coverage: ready ## Write the coverage table anew into README.md
+coverage: ready ## Write the coverage table in README.md anew
 	@$(PYTHON) -m docs.generate.coverage_table
 
 .PHONY: clean
-clean: ## Remove what was built, the virtual environment too
+clean: ## Remove everything that was built, including .venv
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Makes this machine ready: what is missing is installed; what is there is left alone, without a word.
-#   ./setup.sh run     what `make run` needs: bcc, a virtual environment, tracefs
-#   ./setup.sh test    that, and what the tests and checks need
-#   ./setup.sh bench   that, and the benchmarks' peers, an SSH and a SOCKS server among them
+# Installs what is missing on this machine. Prints nothing when everything is there already.
+#   ./setup.sh run     for `make run`: bcc, a virtual environment, tracefs
+#   ./setup.sh test    the same, plus what the tests and checks need
+#   ./setup.sh bench   the same, plus the programs that the benchmarks compare with
 set -euo pipefail
 cd "$(dirname "$0")"
 
 run_packages=(python3-bpfcc python3-venv curl)
 test_packages=(
-	bpftool bpftrace clang-format gcc iproute2 libc6-dev prometheus strace # on this machine
-	chromium chromium-driver                                               # the live page
-	busybox-static kmod qemu-system-x86                                    # kernels in a VM
+	bpftool bpftrace clang-format gcc iproute2 libc6-dev prometheus strace # tests on this machine
+	chromium chromium-driver                                               # tests of the live page
+	busybox-static kmod qemu-system-x86                                    # other kernels, in VMs
 	debootstrap                                                            # other userlands
 )
 bench_packages=(bpfcc-tools dante-server linux-perf lua5.4 lua-socket microsocks openssh-server)
@@ -23,10 +23,10 @@ case $stage in
 run) packages=("${run_packages[@]}") ;;
 test) packages=("${run_packages[@]}" "${test_packages[@]}") ;;
 bench) packages=("${run_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}") ;;
-*) echo "lunatik-socket: cannot set up \"$stage\": it must be run, test or bench" >&2; exit 2 ;;
+*) echo "lunatik-socket: cannot set up \"$stage\": not run, test or bench" >&2; exit 2 ;;
 esac
 
-# What a step has to say is only of interest when it fails.
+# Runs a command; prints its output only if it fails.
 quietly() {
 	local log status=0
 	log=$(mktemp)
@@ -36,33 +36,49 @@ quietly() {
 	return $status
 }
 
+# Ubuntu ships bpftool and perf with each kernel, and chromium only as a snap.
+name_here() {
+	grep -qsx 'ID=ubuntu' /etc/os-release || { echo "$1"; return; }
+	case $1 in
+	bpftool | linux-perf) echo "linux-tools-common linux-tools-$(uname -r)" ;;
+	chromium | chromium-driver) ;;
+	*) echo "$1" ;;
+	esac
+}
+
+is_installed() {
+	dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed
+}
+
 install_packages() {
-	local missing=() name
+	local missing=() wanted name
 	if ! command -v dpkg-query >/dev/null; then
 		/usr/bin/python3 -c 'import bcc' 2>/dev/null ||
 			fail "cannot find bcc: this is not Debian or Ubuntu; install python3-bcc (Fedora) or python-bcc (Arch), and curl"
 		return
 	fi
-	for name in "$@"; do
-		dpkg-query --show --showformat='${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed ||
-			missing+=("$name")
+	for wanted in "$@"; do
+		for name in $(name_here "$wanted"); do
+			is_installed "$name" || missing+=("$name")
+		done
 	done
 	[ ${#missing[@]} -eq 0 ] && return
-	[ "$(id -u)" = 0 ] || fail "cannot install ${missing[*]}: not root; apt-get install them as root first"
+	[ "$(id -u)" = 0 ] || fail "cannot install ${missing[*]}: not root; run this as root, or apt-get install them first"
 	echo "setup: installing ${missing[*]} with apt-get"
-	no_new_services
+	start_no_services
 	export DEBIAN_FRONTEND=noninteractive
 	local apt=(apt-get -q -o DPkg::Lock::Timeout=300)
 	quietly "${apt[@]}" update || fail "cannot read the package lists: apt-get update failed, see above"
 	quietly "${apt[@]}" install -y --no-install-recommends "${missing[@]}" ||
 		fail "cannot install ${missing[*]}: apt-get failed, see above"
 	for name in "${missing[@]}"; do
-		keep_off "$name"
+		disable_service "$name"
 	done
 }
 
-# A tracer has no business starting a Prometheus on the machine because its tests want promtool.
-no_new_services() {
+# The tests need programs from packages that also start a service, such as promtool from
+# prometheus. While apt-get runs, policy-rc.d forbids the services to start.
+start_no_services() {
 	local policy=/usr/sbin/policy-rc.d
 	[ -e $policy ] && return
 	printf '#!/bin/sh\nexit 101\n' >$policy
@@ -70,36 +86,40 @@ no_new_services() {
 	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 }
 
-# Nor at the next boot.
-keep_off() {
+# The services must not start at the next boot either.
+disable_service() {
 	local -A services=([prometheus]=prometheus [openssh-server]=ssh [dante-server]=danted)
 	local service=${services[$1]:-}
 	[ -z "$service" ] || ! command -v systemctl >/dev/null || quietly systemctl disable "$service" || true
 }
 
-# From the system's own Python: bcc lives there and nowhere else (the "bcc" on PyPI is another project).
+# Made from the system's Python with its packages visible, because bcc is only there (the "bcc" on
+# PyPI is another project). For "run", pip resolves the bounds in pyproject.toml. For "test" and
+# "bench" it installs exactly the files whose hashes are in requirements-dev.lock.
 make_environment() {
 	local stamp=.venv/.ready-$stage
-	[ -x .venv/bin/lunatik-socket ] && [ "$stamp" -nt pyproject.toml ] && return
+	[ -x .venv/bin/lunatik-socket ] && [ "$stamp" -nt pyproject.toml ] &&
+		[ "$stamp" -nt requirements-dev.lock ] && return
 	if ! [ -x .venv/bin/python ]; then
 		echo "setup: making .venv"
 		quietly /usr/bin/python3 -m venv --system-site-packages --clear .venv ||
 			fail "cannot make .venv: see above; is python3-venv installed?"
 	fi
 	echo "setup: installing Python packages into .venv"
-	local pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input --quiet)
-	local what=(--editable .)
-	[ "$stage" = run ] || what+=(--group dev)
-	quietly "${pip[@]}" install --upgrade 'pip>=25.1,<27' &&
-		quietly "${pip[@]}" install "${what[@]}" ||
-		fail "cannot install the Python packages: pip failed, see above; is the network there?"
+	local pip=(quietly .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet install)
+	if [ "$stage" = run ]; then
+		"${pip[@]}" --editable .
+	else
+		"${pip[@]}" --require-hashes --requirement requirements-dev.lock &&
+			"${pip[@]}" --no-deps --no-build-isolation --editable .
+	fi || fail "cannot install the Python packages: pip failed, see above; is the network up?"
 	touch .venv/.ready-run "$stamp"
 }
 
-# For the return probes of kprobes; all else does without.
+# Only the return probes of kprobes need tracefs.
 mount_tracefs() {
 	[ -e /sys/kernel/tracing/events ] || [ "$(id -u)" != 0 ] || mount -t tracefs tracefs /sys/kernel/tracing ||
-		echo "setup: cannot mount tracefs: see above; lunatik-socket doctor tells what goes without" >&2
+		echo "setup: cannot mount tracefs: see above; lunatik-socket doctor lists what does not work without it" >&2
 }
 
 install_packages "${packages[@]}"
