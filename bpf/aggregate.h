@@ -21,8 +21,8 @@ struct cell {
 };
 
 /*
- * entered = returned + abandoned + calls in progress. Who reads has to read twice, and take what
- * entered from the second time: CPUs are read one after another.
+ * entered = returned + abandoned + calls in flight. The tracer reads all three by one system call:
+ * between two of them, thousands of calls may come and go.
  */
 struct probe_stats {
 	u64 entered;

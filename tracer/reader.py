@@ -56,8 +56,8 @@ class Reader:
         """All numbers as of now.
 
         `returns_unseen` is the number of calls in flight of which no probe will see the return.
-        Durations are read before returns, and returns before entries. So a call that happens during
-        the reading counts as in flight, and never as returned without having entered.
+        Durations are read before entries and returns, so there is no duration of a call that has
+        not returned.
         """
         label = self._label
         cells = {name: list(self._cells(name)) for name in ("cells", "function_cells")}
@@ -187,16 +187,22 @@ class Reader:
             yield ProbeStats(name, None, mechanism, False, 0, 0, 0, path="kernel")
 
     def _probe_counts(self, name: str) -> Iterator[tuple[int, int, int]]:
-        """Entries, returns and abandoned calls of each probe. Returns are read before entries."""
+        """Entries, returns and abandoned calls of each probe.
+
+        One system call reads them all, and of each probe the CPUs' copies one right after another.
+        Two system calls would not do: in between, a busy machine counts thousands of calls, and all
+        of them would seem to be in flight. A call that enters on a CPU already read, and returns on
+        one not read yet, has no entry; its entry is added here.
+        """
         if name not in self._maps:
             return
         layout = self._maps[name].layout.value
         entered, returned, abandoned = (
             layout[field].words.start for field in ("entered", "returned", "abandoned")
         )
-        ended = [(values[returned], values[abandoned]) for values in self._sums(name)]
-        for values, others in zip(self._sums(name), ended, strict=True):
-            yield values[entered], *others
+        for values in self._sums(name):
+            ended = values[returned] + values[abandoned]
+            yield max(values[entered], ended), values[returned], values[abandoned]
 
     def _programs(self) -> Iterator[ProgramStats]:
         for name, descriptor in self._loaded.programs.items():

@@ -76,7 +76,7 @@ class ProbeStats:
 
     @property
     def in_progress(self) -> int:
-        """Calls in flight. Entries are read after returns, so this is never negative."""
+        """Calls in flight; never negative."""
         return self.entries - self.returns - self.abandoned
 
 
