@@ -131,3 +131,18 @@ def test_an_issue_form_has_what_github_asks_for(name: str) -> None:
 
 def test_the_bug_form_asks_for_the_doctor() -> None:
     assert "lunatik-socket doctor --json" in (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "SECURITY.md", "docs/design.md"])
+def test_a_document_names_only_paths_that_exist(name: str) -> None:
+    tops = "tracer|bpf|tests|docs|lunatik_socket|dashboards|examples"
+    paths = re.findall(rf"`((?:{tops})/[\w./-]*)`", (ROOT / name).read_text())
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_everything_in_the_tracer_has_a_row_in_the_folder_table() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    folders = {path.parent for path in (ROOT / "tracer").rglob("*.py")} - {ROOT / "tracer"}
+    missing = [path for path in folders if f"`{path.relative_to(ROOT)}/`" not in text]
+    assert missing == []
