@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""For all tests."""
+"""Settings for all tests."""
 
 import signal
 
 from hypothesis import settings
 
-# These machines are busy: how long an example takes says nothing.
+# No time limit per example: test machines are often busy, so a slow example means nothing.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# A shell's background job ignores it, and so would the programs that tests end by it.
+# A shell's background job ignores SIGINT, and the programs that tests stop with it would inherit
+# that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,22 +3,24 @@
  * load - traffic for a server or a proxy, checked byte by byte
  *
  * USAGE
- *   load target                          an echo port and a source port on 127.0.0.1, printed as
- * JSON; ends with stdin load echo PORT [option=value …]      clients that send and want the same
- * bytes back load download PORT [option=value …]  one client that reads bytes=N from a source port
+ *   load target                          open an echo port and a source port on 127.0.0.1,
+ *                                        print them as JSON, serve until stdin ends
+ *   load echo PORT [option=value ...]    clients that send requests and check the echo
+ *   load download PORT [option=value ...]
+ *                                        one client that reads bytes=N from a source port
  *
  * OPTIONS
- *   proxy=PORT         go through the SOCKSv4 proxy at 127.0.0.1:PORT
- *   version=5          speak SOCKSv5 to it, one message more (for proxies to compare with)
- *   clients=N          connections open at once                                (echo; default 1)
- *   requests=N         requests in all                                         (echo; default 1)
- *   each=N             requests on one connection before it is made anew       (echo; default 0:
- * all on one) bytes=N            size of a request, or of the download                   (default
- * 64) together=1         the first request goes out when all clients are through (echo) seconds=N
- * give up after that long                                 (default 60)
+ *   proxy=PORT     go through the SOCKSv4 proxy at 127.0.0.1:PORT
+ *   version=5      speak SOCKSv5 to it, which takes one more message
+ *   clients=N      echo: number of connections open at once (default 1)
+ *   requests=N     echo: number of requests of all clients together (default 1)
+ *   each=N         echo: open a new connection after N requests (default 0: never)
+ *   bytes=N        size of a request or of the download (default 64)
+ *   together=1     echo: send the first request when all clients are connected
+ *   seconds=N      give up after N seconds (default 60)
  *
- * The result is one JSON object on standard output. Status 1 when a single byte or connection was
- * wrong.
+ * The result is one JSON object on standard output. The exit status is 1 if a single byte or
+ * connection was wrong.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -37,8 +39,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Byte i of a stream is a function of its place, so that lost, doubled and swapped bytes all show.
- * A prime period: no buffer size of a server divides it. */
+/* Each byte of a stream depends on its position, so lost, doubled and swapped bytes are noticed.
+ * The period is a prime, so that it divides no buffer size of a server. */
 #define PERIOD 251
 #define CHUNK (256 * 1024)
 
@@ -74,14 +76,14 @@ static void watch(int ep, int op, int fd, uint32_t events, void *who)
 		die("watch a socket");
 }
 
-/* ---- target: what the traffic goes to ---- */
+/* ---- target: the other end of the traffic ---- */
 
 struct peer {
 	int fd;
 	bool source;	   /* sends `left` bytes of the pattern; else an echo */
-	uint64_t left, at; /* source: still to send, and the place in the stream */
-	unsigned got;	   /* source: bytes of the 8-byte length that came */
-	size_t head, tail; /* echo: what is still to send back */
+	uint64_t left, at; /* source: bytes left to send, and the position in the stream */
+	unsigned got;	   /* source: bytes received of the 8-byte length */
+	size_t head, tail; /* echo: the bytes still to send back */
 	bool ended;
 	char length[8];
 	char *held;
@@ -107,7 +109,7 @@ static void drop_peer(struct peer *p)
 	free(p);
 }
 
-/* Keeps what the other side does not take yet, and reads no more until it is gone. */
+/* Keeps what the other side does not accept yet, and reads nothing more until it is sent. */
 static bool serve_echo(int ep, struct peer *p)
 {
 	for (;;) {
@@ -291,7 +293,7 @@ static void want(struct client *c, bool write)
 	c->wants_to_write = write;
 }
 
-/* The talk with a proxy: what is sent, and how long the answer is. An answer's second byte tells
+/* A message to the proxy and the length of its answer. The second byte of the answer tells
  * success. */
 struct message {
 	unsigned char bytes[10];
@@ -321,7 +323,7 @@ static bool ask_proxy(struct client *c)
 	return true;
 }
 
-/* 1: through, 0: not yet, -1: refused or broken */
+/* 1: connected, 0: not yet, -1: refused or broken */
 static int hear_proxy(struct client *c)
 {
 	struct message m = message_to_proxy(c->step);
@@ -350,7 +352,7 @@ static void now_through(struct client *c)
 		run.most_at_once = run.through;
 }
 
-/* Sends what the socket takes, checks what came. 1: this request is done, 0: later, -1: wrong. */
+/* Sends what the socket accepts, checks what came. 1: request done, 0: not yet, -1: wrong. */
 static int exchange(struct client *c)
 {
 	while (c->sent < run.o.bytes) {
@@ -504,7 +506,7 @@ static int download(void)
 		wait_for(c.fd, POLLIN);
 		heard = hear_proxy(&c);
 		if (heard < 0)
-			die("get through the proxy");
+			die("connect through the proxy");
 	}
 	fcntl(c.fd, F_SETFL, 0);
 	if (send(c.fd, &run.o.bytes, 8, MSG_NOSIGNAL) != 8)
@@ -519,7 +521,7 @@ static int download(void)
 			break;
 		if (memcmp(scratch, pattern + got % PERIOD, n)) {
 			errno = EBADMSG;
-			die("trust what came");
+			die("accept the wrong bytes that came");
 		}
 		got += n;
 	}
@@ -567,7 +569,7 @@ int main(int argc, char **argv)
 		return target();
 	if (argc < 3) {
 		errno = EINVAL;
-		die("start: want target, echo PORT or download PORT");
+		die("start: expected target, echo PORT or download PORT");
 	}
 	run.o.port = atoi(argv[2]);
 	for (int i = 3; i < argc; i++)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Traffic for a server or a proxy, checked byte by byte: `load.c`, compiled and driven.
+"""Traffic for a server or a proxy, checked byte by byte: compiles and runs `load.c`.
 
     with Target() as target, a_proxy() as port:
         result = echo_clients(target.echo, proxy=port, clients=1000, requests=100_000, together=1)
         assert result.failed == 0
 
-Also a command: `python tests/load.py --help`.
+It is also a command: `python tests/load.py --help`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _SOURCE = Path(__file__).with_name("load.c")
 
 @dataclass(frozen=True)
 class Echoes:
-    """What `echo_clients` did. `most_at_once`: connections that were through at the same time."""
+    """The result of `echo_clients`. `most_at_once`: connections that were open at the same time."""
 
     requests: int
     failed: int
@@ -38,14 +38,14 @@ class Echoes:
 
 @dataclass(frozen=True)
 class Download:
-    """What `download` got; every byte was the right one."""
+    """The result of `download`; every byte was right."""
 
     bytes: int
     seconds: float
 
 
 def program() -> Path:
-    """Return the compiled load.c, compiling it if this version of it has not been yet."""
+    """Return the compiled load.c; compile it if this version of it is not compiled yet."""
     version = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
     folder = _SOURCE.parent.parent / "build"
     compiled = folder / f"load-{version}"
@@ -67,21 +67,21 @@ def program() -> Path:
                 check=True,
                 timeout=60,
             )
-            made.rename(compiled)  # in one step: test processes may race here
+            made.rename(compiled)  # atomic, because test processes may race here
     return compiled
 
 
 def echo_clients(port: int, **options: int) -> Echoes:
-    """Let many clients send requests to an echo at `port` and check what comes back.
+    """Let many clients send requests to an echo server at `port` and check its answers.
 
-    Options are those of load.c: proxy, version, clients, requests, each, bytes, together, seconds.
+    Options as in load.c: proxy, version, clients, requests, each, bytes, together, seconds.
     Failures are counted in the result, not raised.
     """
     return Echoes(**_run("echo", port, options))
 
 
 def download(port: int, **options: int) -> Download:
-    """Read `bytes` from a source at `port`; a wrong or missing byte raises CalledProcessError."""
+    """Read `bytes` bytes from a source at `port`; raise CalledProcessError if any is wrong."""
     seconds = options.get("seconds", 60)
     done = subprocess.run(
         _command("download", port, options),
@@ -106,12 +106,14 @@ def _run(mode: str, port: int, options: dict[str, int]) -> dict[str, int | float
         timeout=seconds + 10,
     )
     if not done.stdout:
-        raise RuntimeError(f"load {mode} ended with {done.returncode}: {done.stderr.strip()}")
+        raise RuntimeError(
+            f"load {mode} failed with status {done.returncode}: {done.stderr.strip()}"
+        )
     return json.loads(done.stdout)
 
 
 class Target:
-    """A process with an echo and a source, on two ports of 127.0.0.1; gone at the end of `with`."""
+    """A process with an echo port and a source port on 127.0.0.1; it ends with the context."""
 
     echo: int
     source: int
@@ -135,13 +137,15 @@ class Target:
 
 
 def main() -> None:
-    """Send requests through a proxy, or straight to an echo, and print what came of it."""
+    """Send requests through a proxy or directly to an echo server, and print the result."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--proxy", type=int, default=0, help="port of a SOCKSv4 proxy on 127.0.0.1")
-    parser.add_argument("--echo", type=int, help="port of an echo (default: one of its own)")
+    parser.add_argument("--echo", type=int, help="port of an echo server (default: start one)")
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--each", type=int, default=0, help="requests a connection (default: all)")
+    parser.add_argument(
+        "--each", type=int, default=0, help="requests per connection (default: all)"
+    )
     parser.add_argument("--bytes", type=int, default=64, help="size of a request")
     wanted = vars(parser.parse_args())
     with Target() as target:

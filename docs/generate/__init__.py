@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What writes the generated parts of README and docs."""
+"""Writes the generated parts of README and docs."""

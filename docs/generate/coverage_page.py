@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Write the generated parts of docs/coverage.md from the reports that the rings left.
+"""Write the generated parts of docs/coverage.md from the reports of the test rings.
 
     python -m tests.vm.ring && python -m tests.userlands.ring
     python -m docs.generate.coverage_page
 
-Each cell is what a test of that run saw: tests/kernel/bpf/test_coverage.py (ways) and
+Each cell was recorded by a test of that run: tests/kernel/bpf/test_coverage.py (ways) and
 tests/kernel/bpf/test_functions.py (functions).
 """
 
@@ -25,7 +25,7 @@ KERNELS, USERLANDS = (PROJECT / "build/rings" / kind for kind in ("kernels", "us
 
 
 def main() -> None:
-    """Rewrite the blocks of the document; those of a ring that has not run here stay."""
+    """Rewrite the blocks of the document, except those of a ring that has not run here."""
     text = replace_block(DOCUMENT.read_text(), "operations", coverage_table().rstrip())
     if (KERNELS / "results.json").exists():
         reports = sorted(KERNELS.glob("*/junit.xml"))
@@ -40,13 +40,15 @@ def main() -> None:
 
 
 def replace_block(text: str, name: str, content: str) -> str:
-    """Put `content` between the marks of the generated block of this name."""
+    """Put `content` between the marks of the generated block with this name."""
     pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
     result, number = re.subn(
         pattern, lambda match: f"{match[1]}{content}\n{match[2]}", text, flags=re.DOTALL
     )
     if number != 1:
-        raise ValueError(f'cannot find the block "{name}" in the document once: {number} times')
+        raise ValueError(
+            f'cannot replace the block "{name}": expected it once, found it {number} times'
+        )
     return result
 
 
@@ -85,7 +87,7 @@ def _ways_table(kernels: list[str], notes: dict[str, list[dict[str, object]]]) -
 
 
 def _way_cell(notes: list[dict[str, object]]) -> str:
-    """What the operation layer counted, and which functions were passed, by either mechanism."""
+    """What the operation layer counted, and the functions that were passed, by any mechanism."""
     operations = {name for note in notes for name in note["operations"]}  # type: ignore[attr-defined]
     functions = {name for note in notes for name in note["functions"]}  # type: ignore[attr-defined]
     counted = ", ".join(sorted(operations)) or "not counted"

@@ -24,7 +24,7 @@ def coverage_table() -> str:
 
 
 def with_table(text: str) -> str:
-    """A document with the table between its marks; raises ValueError if they are missing."""
+    """Return the document with the table between its marks; ValueError if they are missing."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -38,7 +38,7 @@ def _cells(operation: Operation) -> tuple[str, ...]:
 
 
 def _calls(operation: Operation) -> str:
-    """Those that always count, then those that may be about any file."""
+    """First the calls that always count, then those that count only on a socket."""
     always = [c.name for c in operation.system_calls if c.subject is not Subject.ANY_FILE]
     on_sockets = [c.name for c in operation.system_calls if c.subject is Subject.ANY_FILE]
     parts = [_code(always)] * bool(always)

@@ -21,7 +21,7 @@ _WIDTH, _HEIGHT = 80, 32
 _SECONDS = 6.0
 _FILE = Path(__file__).parents[1] / "images/live.svg"
 
-# Rich's own, without the web fonts that it would load from another host.
+# Rich's template without its web fonts, which would be loaded from another host.
 _SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{
@@ -50,7 +50,7 @@ _SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:
 
 
 class PictureView(NoView):
-    """Keeps what a live table would show last, and draws it into a file at the end."""
+    """Keeps the last state of the live table and writes it to a file at the end."""
 
     def __init__(self, header: Header, path: Path) -> None:
         self._header = header
@@ -71,7 +71,7 @@ class PictureView(NoView):
         self.update(snapshot)
 
     def update(self, snapshot: Snapshot) -> None:
-        """Keep what there is to draw."""
+        """Keep the table as it is now."""
         rows = self._interval.rows(snapshot)
         uptime = self._interval.uptime_seconds()
         self._drawn = live_table(self._header, snapshot, rows, uptime, height=_HEIGHT)
@@ -85,7 +85,7 @@ class PictureView(NoView):
 
 
 def main() -> int:
-    """Trace the demo's traffic and draw what the live table showed last."""
+    """Trace the demo's traffic and draw the last state of the live table."""
     options = TraceOptions(
         metrics=("127.0.0.1", 10435),
         operation=(),

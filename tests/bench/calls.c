@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Socket calls of known number, timed where they are made: the workload of `python -m tests.bench`.
+ * Makes a known number of socket calls and times them: the workload of `python -m tests.bench`.
  *
- *   calls           reads orders from standard input, one a line, and answers each with a line
- *   calls now       makes one socket call and prints CLOCK_MONOTONIC's nanoseconds
+ *   calls           reads orders from standard input, one per line, and answers each with a line
+ *   calls now       makes one socket call and prints CLOCK_MONOTONIC in nanoseconds
  *
- * An order is `HOW TRANSPORT BYTES SLICES PAIRS`, such as `one tcp 1 1000 1`. It opens the sockets,
- * says `ready`, and waits for a line; makes the calls, answers `CALLS NANOSECONDS`, and waits for a
- * line again before it closes them: who reads counters in between reads those of the calls alone.
- * The nanoseconds are as if each slice of rounds had been the median one: what the machine did
- * beside is in few slices. A round is a message there and one back: four calls, sendto and recvfrom
- * in turns. HOW is
+ * An order is `HOW TRANSPORT BYTES SLICES PAIRS`, e.g. `one tcp 1 1000 1`. The program opens the
+ * sockets, prints `ready` and waits for a line; then makes the calls, prints `CALLS NANOSECONDS`
+ * and waits for a line again before it closes the sockets. So counters that are read in between
+ * count only these calls. NANOSECONDS is the time of the median slice of rounds times the number of
+ * slices, because other load on the machine affects few slices. A round sends one message in each
+ * direction: four calls, sendto and recvfrom alternating. HOW is
  *
- *   one    one thread has both ends, so that nothing but the calls is timed; a slice is 25 rounds,
- *          over the pairs of sockets in turn
- *   two    a thread at each end, both on one CPU: a call that waits is a switch to the other
- *   bare   one thread, and no call on a socket: four of getppid a round
- *   many   as many processes as pairs, on one CPU, each with its own pair and both its ends; they
- *          take turns, a slice of one round each
+ *   one    one thread has both ends, so that only the calls are timed; a slice is 25 rounds, which
+ *          use the pairs of sockets in turn
+ *   two    a thread at each end, both on one CPU: a call that waits switches to the other thread
+ *   bare   one thread and no socket calls: four calls of getppid per round
+ *   many   one process per pair, all on one CPU, each with both ends of its own pair; they take
+ *          turns, and a slice is one round of each
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -46,7 +46,7 @@
 #define SLICES_MAX 10000
 #define PROCESSES_MAX 500
 #define START_SECONDS 30  /* for all processes together */
-#define PAIRS_AT_ONCE 500 /* connections that wait for accept: well below any backlog */
+#define PAIRS_AT_ONCE 500 /* connections waiting for accept, well below any backlog */
 
 struct order {
 	char how[8], transport[8];
@@ -54,9 +54,9 @@ struct order {
 };
 
 static int near_ends[PAIRS_MAX], far_ends[PAIRS_MAX];
-static int orders[2]; /* to the thread at the far end */
+static int orders[2]; /* for the thread at the far end */
 
-/* What the processes of `many` have in common. */
+/* Memory that the processes of `many` share. */
 static struct {
 	int64_t slices[SLICES_MAX];
 	sem_t is_open, turn[PROCESSES_MAX];
@@ -130,7 +130,7 @@ static void open_udp_pairs(unsigned pairs)
 	}
 }
 
-/* By a reset: so many connections in TIME_WAIT would leave no port for the next. */
+/* Close with a reset: connections left in TIME_WAIT would use up the ports. */
 static void close_at_once(int descriptor)
 {
 	struct linger at_once = {.l_onoff = 1};
@@ -223,7 +223,7 @@ static void play(const struct order *order)
 	bool both = is(order, "one"), bare = is(order, "bare");
 
 	if (!both && !bare && write(orders[1], order, sizeof(*order)) != sizeof(*order))
-		die("order");
+		die("read an order");
 	for (unsigned slice = 0; slice < order->slices; slice++) {
 		int64_t begun = now_ns();
 
@@ -245,7 +245,7 @@ static void open_pairs(const struct order *order, unsigned pairs)
 		open_tcp_pairs(pairs);
 }
 
-/* One of the processes of `many`: its first turn comes when all are there. */
+/* One of the processes of `many`. Its first turn comes when all have started. */
 static void take_turns(const struct order *order, unsigned process)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -294,7 +294,7 @@ static void play_in_processes(void)
 	sem_post(&shared->turn[0]);
 	while (wait(&status) > 0)
 		if (status)
-			die("have a process make its calls");
+			die("get all calls from the processes");
 }
 
 static void await_line(void)
@@ -312,7 +312,7 @@ static void obey(const struct order *order)
 	if (!order->pairs || order->pairs > (many ? PROCESSES_MAX : PAIRS_MAX) ||
 	    order->bytes > BYTES_MAX || !order->slices || order->slices > SLICES_MAX) {
 		errno = EINVAL;
-		die("obey");
+		die("carry out the order");
 	}
 	if (many)
 		start_processes(order);
@@ -339,10 +339,10 @@ static void allow_many_descriptors(void)
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
-		die("see how many descriptors there may be");
+		die("read the limit of open files");
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit))
-		die("open so many descriptors");
+		die("raise the limit of open files");
 }
 
 static void stay_on_last_cpu(void)

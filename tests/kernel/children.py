@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes that the tests start and end: by their own ids, with a time limit on every wait."""
+"""Processes that the tests start and end, with a time limit on every wait."""
 
 import os
 import select
@@ -11,14 +11,14 @@ from pathlib import Path
 
 __all__ = ["TIMEOUT_SECONDS", "Child", "wait_until", "wait_until_blocked"]
 
-# Under emulation all takes ten times as long.
+# Everything takes ten times as long under emulation.
 TIMEOUT_SECONDS = 300 if os.environ.get("LUNATIK_SOCKET_RING", "").startswith("kernel/") else 30
 
 
 class Child:
     """A fork of this process that runs one function and ends.
 
-    `wait` returns its exit status, 128 + n for a signal; an exception in it is status 70.
+    `wait` returns its exit status, 128 + n if signal n ended it. After an exception it is 70.
     """
 
     def __init__(self, work: Callable[[], object]) -> None:
@@ -28,7 +28,7 @@ class Child:
             try:
                 work()
                 status = 0
-            except BaseException:  # the child must end here, whatever comes
+            except BaseException:  # the child must end here in any case
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()
@@ -47,13 +47,13 @@ class Child:
         return 128 - status if status < 0 else status
 
     def kill(self, number: int = signal.SIGKILL) -> int:
-        """Send it a signal and wait for its end."""
+        """Send a signal to it and wait until it ends."""
         os.kill(self.pid, number)
         return self.wait()
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Yield the CPU until it holds; a failure after the time limit."""
+    """Yield the CPU until the condition is true; TimeoutError after the time limit."""
     give_up = _now() + TIMEOUT_SECONDS
     while not condition():
         if _now() > give_up:
@@ -62,7 +62,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def wait_until_blocked(tid: int, *numbers: int) -> None:
-    """Until the thread sleeps inside one of these system calls, by /proc/TID/syscall."""
+    """Wait until the thread sleeps inside one of these system calls, by /proc/TID/syscall."""
     path = Path(f"/proc/{tid}/syscall")
     wait_until(
         lambda: path.read_text().split()[0] in {str(number) for number in numbers},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tests on a real kernel: they need root and fail without it; nothing here can be pretended."""
+"""Tests on a real kernel. They need root and fail without it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,15 +21,15 @@ def _root() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _mechanisms(record_testsuite_property: Callable[[str, object], None]) -> None:
-    """For the rings' tables."""
+    """Record the mechanisms that work, for the tables of the test rings."""
     record_testsuite_property("mechanisms", ", ".join(filter(works, MECHANISMS)))
 
 
 @pytest.fixture(scope="session")
 def sessions() -> Iterator[Callable[[str], Session]]:
-    """A session on this process and the children it makes, by mechanism; each is made once.
+    """Return a session for a mechanism, which traces this process and its children.
 
-    In the VM making one takes a minute.
+    Each is started once for all tests, because a start takes a minute in the VM.
     """
     made: dict[str, Session] = {}
     with ExitStack() as stack:
@@ -48,7 +48,7 @@ def sessions() -> Iterator[Callable[[str], Session]]:
 
 @pytest.fixture
 def session(sessions: Callable[[str], Session]) -> Session:
-    """The operation layer on this process and the children it makes."""
+    """The operation layer, tracing this process and its children."""
     running = sessions("tracepoint")
     assert running.failures == {}
     return running

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What a piece of work moved the counts by.
+"""How many calls, bytes and errors a piece of work added to the counts.
 
-One session serves many tests (compiling one for each would take a second, in the VM many), so the
+Many tests share one session, because compiling one takes a second, and many in the VM. So the
 numbers are differences: `with counted(session) as counts: work()`, then `counts.calls("send")`.
 """
 
@@ -20,7 +20,7 @@ Key = tuple[str, str]  # operation, transport
 
 @dataclass
 class Counts:
-    """The moves, by (operation, transport); filled when the `with` block ends."""
+    """The differences by (operation, transport); filled when the `with` block ends."""
 
     number: Counter[Key] = field(default_factory=Counter)
     moved: Counter[Key] = field(default_factory=Counter)
@@ -41,7 +41,7 @@ class Counts:
         )
 
     def errors(self, operation: str) -> dict[str, int]:
-        """By errno's name."""
+        """Failures by the name of the errno."""
         result: Counter[str] = Counter()
         for (name, _, error), number in self.failed.items():
             if name == operation:
@@ -49,7 +49,7 @@ class Counts:
         return dict(result)
 
     def all_calls(self) -> dict[str, int]:
-        """Every operation that moved at all."""
+        """Calls by operation, for every operation that was called."""
         result: Counter[str] = Counter()
         for (name, _), number in self.number.items():
             result[name] += number
@@ -58,7 +58,7 @@ class Counts:
 
 @contextmanager
 def counted(session: Session) -> Iterator[Counts]:
-    """Count what the block does; nothing may be lost in it."""
+    """Count what the block does."""
     before = _collect(session.snapshot())
     result = Counts()
     yield result

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which mechanisms a test may ask for here, and which must be there."""
+"""Skips or fails a test that needs a mechanism which does not work here."""
 
 import os
 
@@ -12,10 +12,10 @@ __all__ = ["require"]
 
 
 def require(mechanism: str) -> None:
-    """Skip, saying what is missing, if this kernel has no such mechanism; in the VM ring, fail."""
+    """Skip the test if the mechanism does not work, saying why; in the VM ring, fail."""
     try:
         prove(mechanism)
     except TracerError as error:
         if os.environ.get("LUNATIK_SOCKET_RING", "").startswith("kernel/"):
-            raise  # Debian's kernels have all of them
-        pytest.skip(f"{error}; make test-kernels runs this on kernels that have it")
+            raise  # Debian's kernels have all mechanisms
+        pytest.skip(f"{error}; make test-kernels runs this test on kernels that have it")

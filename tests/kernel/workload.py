@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A process of known deeds, traced alone: what the exporter shows is what it was told to do."""
+"""A traced process that makes a known number of calls, to check what the exporter shows."""
 
 import errno
 import os
@@ -20,37 +20,36 @@ BYTES = 5
 
 
 class Worker:
-    """A child that does one round of the workload each time it is told to.
+    """A child that does one round of the workload on each order.
 
-    Orders and answers go through pipes, which are no sockets: all that is counted of it is the
-    workload.
+    Orders and answers go through pipes, which are not sockets, so only the workload is counted.
     """
 
-    def __init__(self, deed: Callable[[], object]) -> None:
+    def __init__(self, job: Callable[[], object]) -> None:
         self._orders, self._order = os.pipe()
         self._answer, self._answers = os.pipe()
-        self._child = Child(lambda: self._serve(deed))
+        self._child = Child(lambda: self._serve(job))
         self.pid = self._child.pid
         os.close(self._orders)
         os.close(self._answers)
 
     def work(self) -> None:
-        """One round; returns when it is done."""
+        """Do one round; returns when it is done."""
         os.write(self._order, b"w")
         ready, _, _ = select.select([self._answer], [], [], TIMEOUT_SECONDS)
         assert ready, "the worker does not answer"
         assert os.read(self._answer, 1) == b"d"
 
     def end(self) -> None:
-        """Let it go; it must have done well."""
+        """Let it end; it must end with status 0."""
         os.close(self._order)
         os.close(self._answer)
         assert self._child.wait() == 0
 
-    def _serve(self, deed: Callable[[], object]) -> None:
+    def _serve(self, job: Callable[[], object]) -> None:
         os.close(self._order)
         while os.read(self._orders, 1):
-            deed()
+            job()
             os.write(self._answers, b"d")
 
 
@@ -63,16 +62,16 @@ def exchange() -> None:
             for _ in range(CALLS):
                 client.send(b"x" * BYTES)
                 assert len(peer.recv(100)) == BYTES
-    # Bound and not listening: refuses, and nobody else can get the port meanwhile.
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
+    # A port that is bound but not listening refuses connections, and no other program can take it.
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
         for _ in range(CALLS):
             with socket.socket() as client:
-                assert client.connect_ex(nobody.getsockname()) == errno.ECONNREFUSED
+                assert client.connect_ex(closed.getsockname()) == errno.ECONNREFUSED
 
 
 class Round:
-    """Rounds of work in the background, for what has to be seen moving."""
+    """Rounds of work in the background, for tests that watch the numbers change."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -94,10 +93,10 @@ class Round:
 
 @contextmanager
 def working(
-    deed: Callable[[], object] = exchange, *, measure_cost: bool = False
+    job: Callable[[], object] = exchange, *, measure_cost: bool = False
 ) -> Iterator[tuple[Worker, Session]]:
-    """A worker and a session that traces it alone."""
-    worker = Worker(deed)
+    """A worker, and a session that traces only the worker."""
+    worker = Worker(job)
     try:
         config = Config(filter=Filter(pids=(worker.pid,)), measure_cost=measure_cost)
         with Session(config) as session:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The ring of tests in other userlands: other bcc, LLVM and Python, this machine's kernel."""
+"""The test ring in other userlands: another bcc, LLVM and Python on this machine's kernel."""

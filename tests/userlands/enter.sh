@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs RESULTS/command in another userland, on this machine's kernel:
+# Runs RESULTS/command in another userland on this machine's kernel:
 #   unshare --mount --propagation private enter.sh ROOT PROJECT VENV RESULTS [PATH ...]
-# ROOT and PROJECT are seen through overlays in memory, so that nothing written is kept; VENV is
-# the project's .venv inside; RESULTS is /run/results; each PATH is seen where it is here. All of
-# it is mounted in a namespace that ends with the last process in it.
+# ROOT and PROJECT are mounted under overlays in memory, so that no changes are kept; VENV is
+# mounted as the project's .venv, RESULTS as /run/results, and each PATH at the same path. The mount
+# namespace ends with the last process in it.
 set -e
 root=$1 project=$2 venv=$3 results=$4
 shift 4

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""How pip reaches its packages on this machine, put so that another userland's pip does the same.
+"""pip's settings on this machine, for the pip of another userland.
 
-An index may be anywhere: the public one, a proxy with a certificate of its own, a local directory.
-It is read from pip itself at run time, whatever file or variable it comes from.
+The package index may be the public one, a proxy with a certificate of its own, or a local
+directory. The settings are read from pip itself, so it does not matter which file or variable they
+come from.
 """
 
 import ast
@@ -18,7 +19,7 @@ LINE = re.compile(r"(?:global|install|:env:)\.([\w-]+)=(.*)")
 
 
 def read() -> dict[str, str]:
-    """Return pip's settings as it will use them."""
+    """Return the settings that pip uses."""
     listing = subprocess.check_output(
         [sys.executable, "-m", "pip", "config", "list"], text=True, timeout=60
     )
@@ -26,7 +27,7 @@ def read() -> dict[str, str]:
 
 
 def parse(lines: Iterable[str]) -> dict[str, str]:
-    """Read the lines of ``pip config list``; a variable in the environment wins over a file."""
+    """Read the lines of ``pip config list``; an environment variable overrides a file."""
     found = [match for line in lines if (match := LINE.fullmatch(line))]
     found.sort(key=lambda match: match.string.startswith(":env:"))
     return {match[1]: str(ast.literal_eval(match[2])) for match in found}
@@ -39,9 +40,9 @@ def configuration(settings: dict[str, str]) -> str:
 
 
 def local_paths(settings: dict[str, str]) -> list[Path]:
-    """Return the files and directories that the settings name, to be shown inside too.
+    """Return the files and directories in the settings, to be mounted in the userland too.
 
-    A local index links to its files beside itself, so the directory that it lies in is shown.
+    A local index links to files next to it, so its parent directory is returned.
     """
     found = set()
     for key, value in settings.items():

@@ -41,7 +41,7 @@ exit $status
 
 
 def prepare(name: str, refresh: bool) -> Place:
-    """Make a userland, if need be, and return it as a place to run in."""
+    """Make a userland if it is not in the cache, and return it as a place to run in."""
     if os.geteuid() != 0:
         raise PlaceError(f'cannot enter the userland "{name}": not root; run as root')
     root = rootfs.fetch(name, refresh=refresh)
@@ -62,7 +62,7 @@ class Userland:
         timeout: float,
         on_line: Callable[[str], None],
     ) -> int:
-        """Run pytest inside; returns its exit status, or raises PlaceError when it has none."""
+        """Run pytest inside; returns its exit status, or raises PlaceError if it did not finish."""
         venv, mount = (self.root.with_name(f"{self.name}.{use}") for use in ("venv", "mount"))
         for directory in (venv, mount):
             directory.mkdir(exist_ok=True)
@@ -77,12 +77,12 @@ class Userland:
         finally:
             pip_configuration.unlink()  # it may hold a password
         if ended is None:
-            raise PlaceError(f"no end within {timeout:.0f} s")
+            raise PlaceError(f"not finished within {timeout:.0f} s")
         return _status(results)
 
 
 def command(name: str, arguments: Sequence[str]) -> str:
-    """Return what is done inside: a virtual environment when there is none yet, then pytest."""
+    """Return the commands to run inside: make a virtual environment if needed, then run pytest."""
     pytest = pytest_command(
         ".venv/bin/python", arguments, "/run/results/junit.xml",
         timeout=TEST_TIMEOUT_SECONDS, default=TESTS,
@@ -94,7 +94,7 @@ def command(name: str, arguments: Sequence[str]) -> str:
 def _status(results: Path) -> int:
     status = results / "status"
     if not status.exists():
-        raise PlaceError("the tests could not be started: see above")
+        raise PlaceError("cannot start the tests: see the output above")
     return int(status.read_text())
 
 

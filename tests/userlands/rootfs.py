@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Debian releases debootstrapped into a cache, with what the tests need in them."""
+"""Makes Debian userlands with debootstrap in a cache, with the packages that the tests need."""
 
 import fcntl
 import shutil
@@ -12,7 +12,7 @@ __all__ = ["SUITES", "fetch", "versions"]
 
 SUITES = ("bookworm", "trixie", "sid")
 
-# What setup.sh installs for the tests, as far as they run in a userland.
+# The packages that setup.sh installs for the tests, without those for the VM.
 PACKAGES = (
     "python3-bpfcc", "python3-venv", "bpftool", "bpftrace", "busybox-static", "ca-certificates",
     "curl", "gcc", "iproute2", "kmod", "libc6-dev", "procps", "prometheus", "strace", "util-linux",
@@ -29,7 +29,7 @@ apt-get clean
 
 
 def fetch(name: str, *, refresh: bool = False) -> Path:
-    """Return the root directory of release *name*, from the cache or made from the mirror."""
+    """Return the root directory of release *name*, from the cache or made with the mirror."""
     cache = cache_directory() / "userlands"
     cache.mkdir(parents=True, exist_ok=True)
     root = cache / name
@@ -44,7 +44,7 @@ def fetch(name: str, *, refresh: bool = False) -> Path:
 
 
 def versions(root: Path) -> dict[str, str]:
-    """Return what tells one userland from another: its Python, bcc and LLVM."""
+    """Return the versions that differ between userlands: Python, bcc and LLVM."""
     listing = subprocess.check_output(
         ["dpkg-query", f"--admindir={root / 'var/lib/dpkg'}", "--show",
          "--showformat=${Package} ${Version}\n", "python3", "python3-bpfcc", "libllvm*"],
@@ -54,7 +54,7 @@ def versions(root: Path) -> dict[str, str]:
 
 
 def facts(listing: str) -> dict[str, str]:
-    """Make table columns of lines with a package and its version."""
+    """Make table columns from lines with a package and its version."""
     names = {"python3": "Python", "python3-bpfcc": "bcc"}
     found = {}
     for package, version in (line.split() for line in listing.splitlines() if " " in line):
@@ -69,7 +69,7 @@ def _renew(name: str, root: Path) -> None:
     run("debootstrap", "--variant=minbase", name, str(partial), find_mirror().archive)
     settings = "\n".join(machine_settings())
     (partial / "etc/apt/apt.conf.d/99machine").write_text(settings + "\n")
-    # A tracer's tests have no business starting a Prometheus.
+    # Installing the prometheus package must not start the service.
     policy = partial / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line and the course of a ring: the same for kernels and for userlands."""
+"""The command line and the steps of a test ring, the same for kernels and userlands."""
 
 import argparse
 import fcntl
@@ -23,15 +23,15 @@ EXIT_BAD = 1
 
 
 class PlaceError(Exception):
-    """The place where the tests should run did not come up or did not come to its end."""
+    """The place where the tests should run did not start or did not finish."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one run takes place: *facts* for the table, *run* gives pytest's exit status.
+    """Where one run takes place: *facts* for the table, and *run*, which runs pytest there.
 
-    *run* takes pytest's arguments, the directory for results, a time limit in seconds, and what
-    to do with a line of output.
+    *run* takes pytest's arguments, the directory for results, a time limit in seconds, and a
+    function to call with each line of output; it returns pytest's exit status.
     """
 
     facts: dict[str, str]
@@ -45,10 +45,10 @@ def main(
     prepare: Callable[[str, bool], Place],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Run pytest in the places asked for, one after the other; returns the exit status.
+    """Run pytest in the given places, one after the other; returns the exit status.
 
-    *kind* heads the table, *names* are the places known, and *prepare* makes one of them ready
-    (anew when its second argument is true).
+    *kind* is the heading of the table, *names* are the known places, and *prepare* makes one of
+    them ready (from scratch if its second argument is true).
     """
     own, pytest_arguments = split(sys.argv[1:] if arguments is None else arguments)
     options = _options(kind, description, names, own)
@@ -63,7 +63,7 @@ def main(
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part the ring's arguments from pytest's, at "--"."""
+    """Split the ring's arguments from pytest's, at the first "--"."""
     listed = list(arguments)
     at = listed.index("--") if "--" in listed else len(listed)
     return listed[:at], listed[at + 1 :]
@@ -74,13 +74,13 @@ def pytest_command(
 ) -> str:
     """Return the shell command that runs pytest on the project.
 
-    *default* is what to test when *arguments* name no path; *timeout* (s) is for each test.
+    *default* is used when *arguments* name no path; *timeout* (s) is for each test.
     """
     paths = [argument for argument in arguments if Path(PROJECT, argument.split("::")[0]).exists()]
     command = [
         python, "-m", "pytest", "-c", "pyproject.toml", "-o", f"timeout={timeout:.0f}",
-        # A test that hangs fails alone; the ring has a limit for the whole run. One that is slow
-        # says where it is.
+        # A test that hangs fails without ending pytest; the ring has a time limit of its own. A
+        # slow test prints its stack.
         "-o", "timeout_method=signal", "-o", f"faulthandler_timeout={timeout / 2:.0f}",
         "--continue-on-collection-errors", "--verbose", "--color=no",
         f"--junit-xml={junit}", *arguments, *([] if paths else default),
@@ -90,14 +90,15 @@ def pytest_command(
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Wait until no other ring writes its results to *directory*."""
+    """Hold the lock of *directory*; wait while another ring writes its results there."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(
-                f'waiting for the ring that writes to "{directory}"; or use --results', flush=True
+                f'waiting for another ring that writes to "{directory}"; or use --results',
+                flush=True,
             )
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -119,7 +120,7 @@ def _one(
     try:
         place = prepare(name, options.refresh)
         facts = place.facts
-        begin = time.monotonic()  # what had to be fetched first is not the tests' time
+        begin = time.monotonic()  # downloads do not count as test time
         status = place.run(pytest_arguments, directory, options.timeout, show)
     except (PlaceError, MirrorError) as error:
         trouble = str(error)
@@ -136,19 +137,17 @@ def _options(
     parser = argparse.ArgumentParser(
         usage=f"%(prog)s [options] [{kind} ...] [-- pytest arguments]", description=description
     )
-    parser.add_argument(
-        "names", nargs="*", metavar=kind, help=f"{', '.join(names)}; all of them when none is given"
-    )
+    parser.add_argument("names", nargs="*", metavar=kind, help=f"{', '.join(names)}; default: all")
     parser.add_argument(
         "--timeout", type=float, default=900, metavar="SECONDS",
-        help="for one run with all that belongs to it (default: %(default)s)",
+        help="time limit of one run, with the boot (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--results", type=Path, default=PROJECT / "build" / "rings" / f"{kind}s", metavar="DIR",
-        help="where reports and logs go (default: build/rings)",
+        help="directory for reports and logs (default: build/rings)",
     )  # fmt: skip
     parser.add_argument(
-        "--refresh", action="store_true", help="fetch anew what the cache has already"
+        "--refresh", action="store_true", help="fetch again what is already in the cache"
     )
     options = parser.parse_args(arguments)
     for unknown in set(options.names) - set(names):

@@ -1,8 +1,8 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: MIT
-# The guest's first process. Makes the host's file system the guest's root, under an overlay in
-# memory, so that nothing written here is ever written there; mounts what a running Debian has
-# mounted; then becomes /run/results/command. Any failure ends it, hence the guest, hence the test.
+# The guest's first process. It makes the host's file system the guest's root, under an overlay in
+# memory, so that nothing is written to the host; mounts what a running Debian has mounted; then
+# executes /run/results/command. Any failure ends it, and so the guest and the test run.
 set -e
 /bin/busybox --install -s /bin
 . /parameters # kernel_release, kernel_modules
@@ -11,8 +11,8 @@ mkdir -p /proc /sys /dev /host /memory /root
 mount -t devtmpfs dev /dev
 for module in /modules/*; do insmod "$module"; done
 
-# cache=loose: the host's files do not change under the guest. Without it `import bcc` takes 9 s
-# instead of 1.
+# cache=loose is safe because the host's files do not change meanwhile. Without it, `import bcc`
+# takes 9 s instead of 1.
 options=trans=virtio,version=9p2000.L,access=any,msize=512000
 mount -t 9p -o "ro,cache=loose,$options" host /host
 mount -t tmpfs -o size=75% memory /memory
@@ -39,7 +39,7 @@ mount -t securityfs securityfs sys/kernel/security
 mount -t cgroup2 -o nsdelegate cgroup2 sys/fs/cgroup
 mount -t bpf -o mode=700 bpf sys/fs/bpf
 
-# Where the host has modules of its own they are not this kernel's.
+# Hide the host's modules, which belong to another kernel.
 mkdir -p lib/modules
 mount -t tmpfs tmpfs lib/modules
 mkdir "lib/modules/$kernel_release"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Builds the guest's initramfs: busybox, the modules that reach the host's files, and init.sh."""
+"""Builds the guest's initramfs: busybox, the modules needed to mount the host's files, init.sh."""
 
 import lzma
 import shlex
@@ -12,7 +12,7 @@ from tests.vm.kernels import Kernel
 
 __all__ = ["Archive", "build"]
 
-# Those for the PCI bus, the host's file system, the overlay over it, and the output.
+# For the PCI bus, the host's file system, the overlay over it, and the output.
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console")
 INIT = Path(__file__).with_name("init.sh")
 
@@ -27,7 +27,7 @@ class Archive:
         self._parts: list[bytes] = []
 
     def directory(self, path: str) -> None:
-        """Add a directory; its parents must be there."""
+        """Add a directory; its parents must have been added before."""
         self._add(path, stat.S_IFDIR | 0o755, b"")
 
     def file(self, path: str, content: bytes) -> None:
@@ -62,7 +62,7 @@ def build(kernel: Kernel) -> bytes:
 
 
 def insmod_order(listing: str) -> list[Path]:
-    """Take the files, each once, in order, from ``modprobe --show-depends``."""
+    """The module files in the output of ``modprobe --show-depends``, each once and in order."""
     lines = (line.split() for line in listing.splitlines())
     return list(dict.fromkeys(Path(line[1]) for line in lines if line[:1] == ["insmod"]))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Debian's stock kernels, fetched into a cache and unpacked there; nothing is installed."""
+"""Fetches Debian's stock kernels into a cache and unpacks them there; installs nothing."""
 
 import fcntl
 import re
@@ -14,7 +14,7 @@ from tests.vm.mirror import MirrorError, PrivateApt, cache_directory
 
 __all__ = ["SUITES", "Kernel", "fetch"]
 
-# The kernel's series → the suites that carry it; the highest version among them is taken.
+# Kernel series → the suites that have it; the highest version among them is used.
 SUITES = {
     "5.10": ("bullseye", "bullseye-security"),
     "6.1": ("bookworm", "bookworm-security"),
@@ -22,14 +22,14 @@ SUITES = {
     "7.2": ("sid",),
 }
 
-# Since 7.x Debian splits the image: linux-binary-* has vmlinuz, linux-modules-* the modules,
-# linux-base-* the list of those built in.
+# Debian splits the image of 7.x: linux-binary-* has vmlinuz, linux-modules-* the modules,
+# linux-base-* the list of built-in modules.
 PACKAGE = re.compile(r"linux-(image|base|binary|modules)-\d\S*$")
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """An unpacked kernel: *name* as in SUITES, *release* as ``uname -r`` will say, below *root*."""
+    """An unpacked kernel: *name* as in SUITES, *release* as in ``uname -r``, files below *root*."""
 
     name: str
     release: str
@@ -37,18 +37,18 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        """The bzImage; the split packages have it beside the modules."""
+        """The bzImage; in the split packages it is next to the modules."""
         image = self.root / "boot" / f"vmlinuz-{self.release}"
         return image if image.exists() else self.modules / "vmlinuz"
 
     @property
     def modules(self) -> Path:
-        """What is /lib/modules/RELEASE in the guest."""
+        """The directory that is /lib/modules/RELEASE in the guest."""
         return self.root / "lib" / "modules" / self.release
 
 
 def fetch(name: str, *, refresh: bool = False) -> Kernel:
-    """Return the kernel *name* from the cache, or from the mirror when it is not there yet."""
+    """Return the kernel *name* from the cache, or fetch it from the mirror."""
     cache = cache_directory() / "kernels"
     with _locked(cache):
         root = cache / name
@@ -58,15 +58,17 @@ def fetch(name: str, *, refresh: bool = False) -> Kernel:
 
 
 def packages_to_unpack(depends: Iterable[str]) -> list[str]:
-    """Pick the packages with the image and the modules from ``apt-cache depends --recurse``."""
+    """The packages with the image and the modules, from ``apt-cache depends --recurse``."""
     return sorted({line for line in depends if PACKAGE.match(line)})
 
 
 def release_of(root: Path) -> str:
-    """Tell the release of the one kernel unpacked below *root*."""
+    """The release of the kernel unpacked below *root*."""
     releases = sorted(path.name for path in (root / "lib" / "modules").iterdir())
     if len(releases) != 1:
-        raise MirrorError(f'cannot use the packages in "{root}": kernels {releases}, expected one')
+        raise MirrorError(
+            f'cannot use the packages in "{root}": expected one kernel, found {releases}'
+        )
     return releases[0]
 
 

@@ -12,9 +12,9 @@ from tests.vm.process import attend
 
 __all__ = ["run"]
 
-# What the emulation pays for most is switched off: the mitigations' detours, five-level page
-# tables. The clock is the host's own TSC, which the guest cannot find out by itself. An oops, a
-# lost init or a hang ends the guest: -no-reboot turns the reboot into the end of QEMU.
+# CPU mitigations and five-level page tables, which cost most under emulation, are switched off. The
+# clock is the host's TSC, which the guest cannot detect by itself. An oops, the end of init or a
+# hang reboots the guest, and -no-reboot turns the reboot into the end of QEMU.
 KERNEL_PARAMETERS = (
     "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nokaslr "
     "tsc=reliable clocksource=tsc random.trust_cpu=on"
@@ -32,7 +32,7 @@ echo $? >/run/results/status
 echo b >/proc/sysrq-trigger
 sleep 60
 """
-# Before the time limit, the console is told which tasks are blocked and what the CPUs do.
+# This long before the time limit, sysrq prints blocked tasks and the CPUs' stacks to the console.
 LAST_WORDS_SECONDS = 30
 
 
@@ -48,9 +48,9 @@ def run(
 ) -> int:
     """Run *command* with the shell, as root, on *kernel*; returns its exit status.
 
-    *results* is the one host directory that the guest writes to, as /run/results. Each line of
-    output goes to *on_line* as it comes. Raises PlaceError when the guest ends without a status,
-    by a panic or because *timeout* (seconds, for boot and command together) ran out.
+    *results* is the only host directory that the guest can write to, as /run/results. *on_line* is
+    called with each line of output. Raises PlaceError when the guest ends without a status, after
+    a panic or because *timeout* (seconds, for boot and command together) ran out.
     """
     status = results / "status"
     status.unlink(missing_ok=True)
@@ -58,13 +58,13 @@ def run(
     (results / "initramfs").write_bytes(initramfs.build(kernel))
     ended = attend(_qemu(kernel, results, memory, cpus), timeout, on_line) is not None
     if not (ended and status.exists()):
-        why = "the guest died" if ended else f"no end within {timeout:.0f} s"
+        why = "the guest died" if ended else f"the guest did not finish within {timeout:.0f} s"
         raise PlaceError(f"{why}; the console's last lines:\n{_tail(results)}")
     return int(status.read_text())
 
 
 def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
-    # KVM is left alone even where /dev/kvm is: under nested virtualisation it may hang.
+    # KVM is not used even where /dev/kvm exists: under nested virtualisation it may hang.
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
         raise PlaceError('cannot find "qemu-system-x86_64": install qemu-system-x86')

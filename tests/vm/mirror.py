@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The Debian mirror that this machine's apt is set up with, and private apt roots on it.
+"""The Debian mirror that this machine's apt uses, and private apt roots that use it too.
 
-Nothing here changes the machine: a private root has its own sources, lists and cache, and takes
-over only the machine's settings (proxy, certificates, dates) and its archive keys.
+Nothing here changes the machine: a private root has its own sources, lists and cache, and copies
+only the machine's settings (proxy, certificates, dates) and its archive keys.
 """
 
 import os
@@ -28,55 +28,55 @@ SETTINGS_LEFT_OUT = ("Dir", "CommandLine", "APT::Sandbox")
 
 
 class MirrorError(Exception):
-    """Something could not be had from the mirror; the message says what, and how to get out."""
+    """Something could not be fetched from the mirror; the message says what and how to fix it."""
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """Where the releases and their security updates are; ``security`` is None when not set up."""
+    """URIs of the releases and of their security updates; ``security`` is None if not set up."""
 
     archive: str
     security: str | None
 
     def source(self, suite: str) -> str | None:
-        """One line of a sources.list for *suite*, or None when this mirror does not carry it."""
+        """One line of a sources.list for *suite*, or None when this mirror does not have it."""
         uri = self.security if suite.endswith("-security") else self.archive
         return f"deb {uri} {suite} main" if uri else None
 
 
 def cache_directory() -> Path:
-    """Where kernels and userlands are kept between runs."""
+    """The directory that keeps kernels and userlands between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "lunatik-socket"
 
 
 def find_mirror() -> Mirror:
-    """Read the mirror from the machine's own apt configuration, with or without its lists."""
+    """Read the mirror from the machine's apt configuration; works without package lists."""
     wanted = ("--no-release-info", "--format", INDEX_FORMAT, "Created-By: Packages")
     listing = run("apt-get", "indextargets", *wanted)
     return choose_mirror(line.split() for line in listing.splitlines())
 
 
 def choose_mirror(targets: Iterable[list[str]]) -> Mirror:
-    """Tell the archive from the security archive among (release, URI) pairs, first one wins."""
+    """Find the archive and the security archive in (release, URI) pairs; the first one counts."""
     archive = security = None
     for release, uri in targets:
         if release.endswith("-security"):
             security = security or uri
-        elif "debian" in uri:  # the rest are third parties' repositories
+        elif "debian" in uri:  # the rest are third-party repositories
             archive = archive or uri
     if archive is None:
         raise MirrorError(
-            'cannot find a Debian mirror in "apt-get indextargets": this ring takes kernels and '
-            "userlands from the mirror that apt is set up with; run it on Debian"
+            'cannot find a Debian mirror in "apt-get indextargets": this ring fetches kernels and '
+            "userlands from the mirror that apt uses; run it on Debian"
         )
     return Mirror(archive, security)
 
 
 def machine_settings() -> list[str]:
-    """Return the machine's apt settings that hold elsewhere too: proxy, certificates, dates.
+    """Return the machine's apt settings that a private root needs too: proxy, certificates, dates.
 
-    Hooks are left out: images often have one that empties the machine's own cache.
+    Hooks are left out, because images often have one that empties the machine's cache.
     """
     return [
         line
@@ -103,7 +103,7 @@ class PrivateApt:
         (root / "apt.conf").write_text(self._settings())
 
     def update(self) -> None:
-        """Fetch the lists; what apt could not verify is an error."""
+        """Fetch the package lists; a list that apt cannot verify is an error."""
         self.run("apt-get", "--quiet=2", "--error-on=any", "update")
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
@@ -119,7 +119,7 @@ class PrivateApt:
             "Dir::Etc::preferences": "none/preferences", "Dir::Etc::preferencesparts": "none",
         }  # fmt: skip
         ours = {key: str(self.root / name) for key, name in directories.items()}
-        # The cache lies in a home directory, where apt's own unprivileged user cannot read.
+        # The cache is in a home directory, which apt's unprivileged user cannot read.
         ours |= {"APT::Sandbox::User": "root", "Acquire::Languages": "none"}
         ours |= {"Acquire::Retries": "3", "Acquire::http::Timeout": "30"}
         return (
@@ -129,7 +129,7 @@ class PrivateApt:
 
 
 def run(*command: str, cwd: Path | None = None, **environment: str) -> str:
-    """Run a command, with the mirror or for it; returns its output, or raises MirrorError."""
+    """Run a command that uses the mirror; returns its output, or raises MirrorError."""
     try:
         done = subprocess.run(
             command, cwd=cwd, env=os.environ | {"LC_ALL": "C.UTF-8"} | environment,
@@ -140,7 +140,7 @@ def run(*command: str, cwd: Path | None = None, **environment: str) -> str:
         raise MirrorError(f'cannot find "{command[0]}": run this ring on Debian') from error
     except subprocess.TimeoutExpired as error:
         raise MirrorError(
-            f'cannot run "{command[0]}": no end within {TIMEOUT_SECONDS} s; is the mirror there?'
+            f'cannot run "{command[0]}": not finished within {TIMEOUT_SECONDS} s; check the mirror'
         ) from error
     except subprocess.CalledProcessError as error:
         last_words = (error.stderr.strip() or error.stdout.strip())[-2000:]

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """A real in-kernel socket client and server: an NVMe/TCP target on loopback, and its host.
 
-Made of stock Debian modules alone; nvme-cli is not needed. Everything is undone at the end, so
-that it can run many times in one boot::
+It needs only stock Debian modules, not nvme-cli. Everything is undone at the end, so that it can
+run many times in one boot::
 
     with NvmeTcpLoop() as loop:
         loop.read(23, 4096)
 
-The target ends its side of a connection in a work queue, some time after the host's; leaving the
-``with`` block waits for it. Count only then.
+The target closes its side of a connection in a work queue, some time after the host. Leaving the
+``with`` block waits for it, so count only after the block.
 """
 
 import argparse
@@ -28,18 +28,18 @@ TARGET = CONFIGFS / "nvmet"
 
 
 def missing() -> str:
-    """Say what keeps this kernel from running the loop and how to get it; empty when nothing."""
+    """Why this machine cannot run the loop and how to fix it; empty if it can."""
     if os.geteuid() != 0:
         return "NVMe/TCP needs root"
     try:
         _run("modprobe", "--dry-run", "--all", *MODULES)
     except (FileNotFoundError, subprocess.CalledProcessError):
-        return f"this kernel has no modules {' '.join(MODULES)}: run in the VM ring of tests"
+        return f"no modules {' '.join(MODULES)} here; make test runs this in a VM that has them"
     return ""
 
 
 class NvmeTcpLoop:
-    """Serves a null_blk device by NVMe/TCP on 127.0.0.1:*port* and connects to it."""
+    """Serves a null_blk device over NVMe/TCP on 127.0.0.1:*port* and connects to it."""
 
     def __init__(self, name: str = "loop", port: int = 4420, timeout: float = 120) -> None:
         self.name = name
@@ -62,16 +62,16 @@ class NvmeTcpLoop:
         self._undo_all()
 
     def read(self, count: int, size: int = 4096) -> int:
-        """Read *count* times *size* bytes past the page cache; returns the bytes read."""
+        """Read *count* times *size* bytes bypassing the page cache; returns the bytes read."""
         device = os.open(self.device(), os.O_RDONLY | os.O_DIRECT)
         try:
-            with mmap.mmap(-1, size) as buffer:  # O_DIRECT wants an aligned one
+            with mmap.mmap(-1, size) as buffer:  # O_DIRECT needs an aligned buffer
                 return sum(os.preadv(device, [buffer], at * size) for at in range(count))
         finally:
             os.close(device)
 
     def device(self) -> Path:
-        """Return the block device once it is there: the kernel scans after the connect returns."""
+        """Return the block device; wait for it, as it appears some time after connect returns."""
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             for entry in Path("/sys/block").glob("nvme*"):
@@ -101,7 +101,7 @@ class NvmeTcpLoop:
         (port / "addr_traddr").write_text("127.0.0.1")
         (port / "addr_trsvcid").write_text(str(self.port))
         link = port / "subsystems" / self.name
-        link.symlink_to(TARGET / "subsystems" / self.name)  # from here on it listens
+        link.symlink_to(TARGET / "subsystems" / self.name)  # from here on, it listens
         self._undo.append(link.unlink)
 
     def _connect(self) -> None:
@@ -139,7 +139,7 @@ def _run(*command: str) -> None:
 
 
 def main() -> None:
-    """Connect, read and disconnect, as often as asked."""
+    """Connect, read and disconnect, the given number of times."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--reads", type=int, default=256, help="of 4 KiB (default: %(default)s)")
     parser.add_argument("--times", type=int, default=1, help="default: %(default)s")

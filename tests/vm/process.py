@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs one long command under a time limit, its output handed on line by line."""
+"""Runs a long command with a time limit and passes its output on line by line."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ __all__ = ["attend"]
 def attend(command: Sequence[str], timeout: float, on_line: Callable[[str], None]) -> int | None:
     """Run *command* to its end; returns its exit status, or None when *timeout* (s) ran out.
 
-    Nothing of it stays behind: what it started is killed with it, and it dies with this process
-    however that dies.
+    Nothing stays behind: its children are killed with it, and it is killed when this process
+    ends, even by SIGKILL.
     """
     late = threading.Event()
     with subprocess.Popen(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What became of one pytest run elsewhere, read from its JUnit XML, and the table of several."""
+"""The result of a pytest run in a ring, read from its JUnit XML, and a table of several."""
 
 import json
 from collections import Counter
@@ -11,18 +11,18 @@ from xml.etree import ElementTree
 
 __all__ = ["Result", "explain", "keep", "read", "table"]
 
-# What tests may say of the place they ran in, with pytest's record_testsuite_property: plugins
-# record things of their own.
+# The properties that tests set with record_testsuite_property to describe the place they ran in.
+# Others are ignored: plugins set some of their own.
 RECORDED = ("mechanisms",)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run: *name* of the place it ran in, *status* of pytest, None when it never ended.
+    """One run: *name* of the place it ran in, exit *status* of pytest, None if it did not finish.
 
-    *facts* say more about the place: its kernel, its bcc, the mechanisms; they become columns.
-    *seconds* is the wall time of the whole run, with the boot. *skips* counts the reasons given.
-    *trouble* is set when there is no report to read.
+    *facts* describe the place (its kernel, its bcc, the mechanisms) and become columns.
+    *seconds* is the wall time of the whole run, with the boot. *skips* counts the skip reasons.
+    *trouble* says why there is no readable report.
     """
 
     name: str
@@ -37,21 +37,21 @@ class Result:
 
     @property
     def good(self) -> bool:
-        """Everything ran to its end and at least one test passed."""
+        """Whether everything ran to its end, nothing failed and at least one test passed."""
         return self.status == 0 and self.passed > 0 and not self.failed and not self.trouble
 
 
 def read(
     name: str, status: int | None, seconds: float, junit: Path, facts: dict[str, str]
 ) -> Result:
-    """Make a result of the report at *junit*; one that cannot be read is trouble, not a pass."""
+    """Read the report at *junit*; if it cannot be read, the result has *trouble* set."""
     try:
         suites = list(ElementTree.parse(junit).getroot().iter("testsuite"))
     except (OSError, ElementTree.ParseError) as error:
         return Result(name, status, seconds, facts, trouble=f"no report: {error}")
     cases = [case for suite in suites for case in suite.iter("testcase")]
     skips = [skip.get("message", "") for case in cases for skip in case.iter("skipped")]
-    # A test that fails and whose tear-down fails too is still one test.
+    # A test that fails, and whose tear-down fails too, counts once.
     failed = sum(any(case.find(bad) is not None for bad in ("failure", "error")) for case in cases)
     recorded = {
         entry.get("name", ""): entry.get("value", "")
@@ -67,7 +67,7 @@ def read(
 
 
 def table(heading: str, results: Sequence[Result]) -> str:
-    """Return the results as an aligned Markdown table, the facts among the columns."""
+    """Return the results as an aligned Markdown table, with the facts as columns."""
     facts = list(dict.fromkeys(fact for result in results for fact in result.facts))
     rows = [[heading, *facts, "passed", "failed", "skipped", "seconds", "verdict"]]
     rows += [_row(result, facts) for result in results]
@@ -81,7 +81,7 @@ def table(heading: str, results: Sequence[Result]) -> str:
 
 
 def explain(results: Sequence[Result]) -> list[str]:
-    """Return the lines below the table: every skip with its reason, every trouble's first line."""
+    """Return the lines below the table: each skip reason, and the first line of each trouble."""
     lines = []
     for result in results:
         lines += [f"{result.name}: skipped {n}: {why}" for why, n in sorted(result.skips.items())]
@@ -91,7 +91,7 @@ def explain(results: Sequence[Result]) -> list[str]:
 
 
 def keep(results: Sequence[Result], path: Path, order: Sequence[str]) -> None:
-    """Write the results to a file for programs to read; those of other places in it stay."""
+    """Write the results to a JSON file; the results of other places in it stay."""
     known = {result["name"]: result for result in _kept(path)}
     known |= {result.name: asdict(result) | {"good": result.good} for result in results}
     ordered = [known[name] for name in order if name in known]

@@ -18,7 +18,7 @@ TEST_TIMEOUT_SECONDS = 600
 
 
 def prepare(name: str, refresh: bool) -> Place:
-    """Fetch a kernel, if need be, and return it as a place to run in."""
+    """Fetch a kernel if it is not in the cache, and return it as a place to run in."""
     kernel = kernels.fetch(name, refresh=refresh)
 
     def run(
@@ -32,7 +32,7 @@ def prepare(name: str, refresh: bool) -> Place:
 
 
 def command(kernel: Kernel, arguments: Sequence[str]) -> str:
-    """Return what the guest does: pytest, knowing which kernel it is on."""
+    """Return the command for the guest: pytest, with the name of the kernel in the environment."""
     pytest = pytest_command(
         sys.executable, arguments, "/run/results/junit.xml",
         timeout=TEST_TIMEOUT_SECONDS, default=TESTS,

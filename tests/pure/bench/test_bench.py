@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the benchmarks say of their figures: medians, intervals, turns, tables, the picture."""
+"""The benchmarks' statistics and report: medians, intervals, order, tables, the picture."""
 
 import random
 from statistics import median
@@ -17,7 +17,7 @@ from tests.bench.statistic import Figure, in_turns, paired_ratio
     # From the table of Conover, Practical Nonparametric Statistics: the k-th from either end.
     [(3, (1, 3)), (5, (1, 5)), (6, (1, 6)), (8, (1, 8)), (9, (2, 8)), (15, (4, 12)), (20, (6, 15))],
 )
-def test_the_interval_is_that_of_the_binomial_distribution(
+def test_the_interval_follows_the_binomial_distribution(
     rounds: int, interval: tuple[int, int]
 ) -> None:
     values = list(range(1, rounds + 1))
@@ -27,7 +27,7 @@ def test_the_interval_is_that_of_the_binomial_distribution(
     assert figure.median == median(values)
 
 
-def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
+def test_the_interval_contains_the_true_median_95_times_in_100() -> None:
     chance = random.Random(23)
     held = 0
     for _ in range(2000):
@@ -43,12 +43,12 @@ def test_figures_are_compared_round_by_round() -> None:
     assert above.less(below).text() == "20 (1 to 300)"
 
 
-def test_unequal_numbers_of_rounds_are_refused() -> None:
+def test_figures_with_unequal_numbers_of_rounds_are_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         paired_ratio(Figure((1.0, 2.0)), Figure((1.0,)))
 
 
-def test_each_way_is_once_in_each_round_and_first_in_turn() -> None:
+def test_each_way_runs_once_per_round_and_they_take_turns_to_be_first() -> None:
     order: list[str] = []
 
     def way(name: str) -> str:
@@ -60,7 +60,7 @@ def test_each_way_is_once_in_each_round_and_first_in_turn() -> None:
     assert results == {name: [name.upper()] * 4 for name in "abc"}
 
 
-def test_a_missed_target_is_said_to_be_missed() -> None:
+def test_the_report_says_whether_each_target_is_met() -> None:
     targets = [
         Target("speed", "≥ 1", "2", True),
         Target("cost", "≤ 1", "2", False),
@@ -77,11 +77,11 @@ def test_a_missed_target_is_said_to_be_missed() -> None:
     assert ", 15 alternating rounds" in text
 
 
-def test_a_table_is_as_markdown_wants_it() -> None:
+def test_a_table_is_valid_markdown() -> None:
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
-def test_the_picture_shows_every_bar_to_scale_and_says_which_is_cut() -> None:
+def test_the_picture_draws_bars_to_scale_and_marks_the_cut_ones() -> None:
     bars = [("<one>", 1.0, "1 ns"), ("this tracer", 2.0, "2 ns"), ("slow", 100.0, "100 ns")]
     root = ElementTree.fromstring(svg([Bars("A & B", bars)]))
     name = "{http://www.w3.org/2000/svg}"

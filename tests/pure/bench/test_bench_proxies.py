@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every proxy that is compared passes all bytes on, and leaves nothing behind."""
+"""Every proxy that is compared forwards all bytes and leaves nothing behind."""
 
 import os
 import shutil
@@ -23,13 +23,13 @@ _OURS: dict[str, Callable[[], AbstractContextManager[Way]]] = {
 
 
 @pytest.mark.parametrize("name", _OURS)
-def test_ours_pass_bytes_on(name: str) -> None:
+def test_the_proxies_of_this_project_forward_all_bytes(name: str) -> None:
     with _OURS[name]() as way:
         _use(way)
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_the_others_do_as_they_are_set_up_here(name: str) -> None:
+def test_the_other_proxies_forward_all_bytes(name: str) -> None:
     program, serving = PEERS[name]
     if shutil.which(program) is None:
         pytest.skip(f"no {program}: ./setup.sh bench installs it")

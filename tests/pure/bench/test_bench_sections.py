@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What sections make of their figures: which part is compared, and what is met."""
+"""How the benchmark sections compute their figures and decide whether a target is met."""
 
 import pytest
 
@@ -22,7 +22,7 @@ _AT_FUNCTIONS = _TRACED_NS.keys() - {"this tracer, operations alone"}
 
 
 def _blocks(*hosts: int) -> dict[str, list[Block]]:
-    """A round for each: a host that slows everything down by so much."""
+    """One round per host, which slows everything down by this factor."""
     return {
         way: [Block(100 * slow, ns * slow, 7, 3 * (way in _AT_FUNCTIONS)) for slow in hosts]
         for way, ns in _TRACED_NS.items()
@@ -46,13 +46,13 @@ def test_a_slower_host_in_one_round_changes_no_ratio() -> None:
 @pytest.mark.parametrize(
     ("growths", "met"), [((-1.0, 0.0, 1.0), True), ((0.5, 1.0, 2.0), False), ((-3.0, -2.0), True)]
 )
-def test_growth_is_missed_only_if_it_is_beyond_the_noise(
+def test_the_growth_target_is_missed_only_if_the_growth_exceeds_the_noise(
     growths: tuple[float, ...], met: bool
 ) -> None:
     assert growth_target("cost", Figure(growths)).met is met
 
 
-def test_of_a_page_sends_and_receives_are_counted() -> None:
+def test_only_sends_and_receives_of_a_page_are_counted() -> None:
     page = """
 # TYPE lunatik_socket_operation_duration_seconds histogram
 lunatik_socket_operation_duration_seconds_bucket{operation="send",transport="tcp",le="1"} 99

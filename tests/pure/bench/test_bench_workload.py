@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The benchmarks' workload makes the calls that it says, and its sockets are open meanwhile."""
+"""The benchmarks' workload makes the calls that it reports, with its sockets open meanwhile."""
 
 import contextlib
 import subprocess
@@ -24,7 +24,7 @@ _SLICES = 23
         ("bare", 1, ("getppid",), 2300),
     ],
 )
-def test_strace_sees_as_many_calls_as_the_answer_says(
+def test_the_workload_makes_as_many_calls_as_it_reports_by_strace(
     how: str, pairs: int, names: tuple[str, ...], calls: int, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -45,7 +45,7 @@ def test_strace_sees_as_many_calls_as_the_answer_says(
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_what_watches_sees_the_sockets_open_from_the_first_call_to_the_last(transport: str) -> None:
+def test_the_sockets_are_open_from_the_first_call_to_the_last(transport: str) -> None:
     seen = []
 
     @contextlib.contextmanager
@@ -60,7 +60,7 @@ def test_what_watches_sees_the_sockets_open_from_the_first_call_to_the_last(tran
     assert (before, seen) == (0, [10, 10])
 
 
-def test_an_order_that_cannot_be_obeyed_is_an_error() -> None:
+def test_an_impossible_order_is_an_error() -> None:
     with Calls() as calls, pytest.raises(RuntimeError, match=r"calls\.c is not ready"):
         calls.ns_per_call(Work("many", "tcp", 1, _SLICES, 501))
 

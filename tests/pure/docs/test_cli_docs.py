@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""README and docs say what the code does."""
+"""README and docs agree with the code."""
 
 import json
 import re
@@ -21,12 +21,12 @@ def read(name: str) -> str:
     return (ROOT / name).read_text()
 
 
-def test_the_coverage_table_is_current() -> None:
+def test_the_coverage_table_in_the_readme_is_current() -> None:
     text = read("README.md")
-    assert with_table(text) == text, "write it anew: make coverage"
+    assert with_table(text) == text, "run make coverage to update it"
 
 
-def test_the_table_names_everything_that_is_traced() -> None:
+def test_the_coverage_table_names_every_traced_call_and_function() -> None:
     table = coverage_table()
     for operation in OPERATIONS:
         for call in operation.system_calls:
@@ -36,14 +36,14 @@ def test_the_table_names_everything_that_is_traced() -> None:
     assert "`write`, `writev`, `sendfile64` on a socket" in table
 
 
-def test_a_document_without_marks_is_refused() -> None:
+def test_a_document_without_table_marks_is_an_error() -> None:
     with pytest.raises(ValueError, match="the document has no <!-- coverage"):
         with_table("nothing")
     assert with_table(f"a\n{BEGIN}\nold\n{END}\nb").startswith(f"a\n{BEGIN}\n| operation |")
 
 
 @pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/json.md"])
-def test_links_lead_somewhere(path: str) -> None:
+def test_links_to_files_exist(path: str) -> None:
     here = (ROOT / path).parent
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", read(path)):
         if not target.startswith("http"):
@@ -62,7 +62,7 @@ def every_command(command: click.Command, path: str = "") -> dict[str, click.Com
     return found
 
 
-def test_docs_tell_every_command_and_every_option() -> None:
+def test_docs_name_every_command_and_every_option() -> None:
     text = read("docs/cli.md")
     for path, command in every_command(commands).items():
         assert f"lunatik-socket {path}" in text, path
@@ -72,7 +72,7 @@ def test_docs_tell_every_command_and_every_option() -> None:
                     assert f"`{option}" in text, f"{path} {option}"
 
 
-def test_docs_name_no_option_that_is_not_there() -> None:
+def test_docs_name_only_options_that_exist() -> None:
     known = {
         option
         for command in every_command(commands).values()
@@ -92,7 +92,7 @@ def keys(document: object, prefix: str = "") -> set[str]:
     return set()
 
 
-def test_docs_tell_every_field_of_the_json() -> None:
+def test_docs_name_every_field_of_the_json() -> None:
     text = read("docs/json.md")
     one = snapshot(
         series(of=aggregate({8: 1}, 1, 1, {"EPIPE": 1})), functions=(series("tcp_sendmsg"),)
@@ -109,6 +109,6 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))
 
 
-def test_make_targets_in_the_documents_are_there() -> None:
+def test_make_targets_named_in_documents_exist() -> None:
     for path in ("README.md", "CONTRIBUTING.md"):
         assert set(re.findall(r"`?\bmake ([a-z][a-z-]+)`", read(path))) <= targets()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the rings choose: mirror, packages, modules, arguments, pip's settings."""
+"""What the test rings choose: mirror, packages, modules, arguments, pip's settings."""
 
 import subprocess
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.vm.initramfs import Archive, insmod_order
 from tests.vm.mirror import Mirror, MirrorError, choose_mirror
 
 
-def test_the_first_debian_archive_and_the_security_archive_are_told_apart() -> None:
+def test_the_first_debian_archive_and_the_security_archive_are_chosen() -> None:
     mirror = choose_mirror(
         [
             ["nodistro", "https://third.example/node"],
@@ -29,36 +29,36 @@ def test_the_first_debian_archive_and_the_security_archive_are_told_apart() -> N
     )
 
 
-def test_a_machine_without_security_archive_does_without() -> None:
+def test_a_machine_may_have_no_security_archive() -> None:
     mirror = choose_mirror([["trixie", "http://mirror.example/debian/"]])
     assert mirror == Mirror("http://mirror.example/debian/", None)
     assert mirror.source("bookworm-security") is None
 
 
-def test_no_debian_mirror_is_an_error_with_the_mend() -> None:
+def test_a_machine_without_a_debian_mirror_is_an_error_with_a_hint() -> None:
     with pytest.raises(MirrorError, match="run it on Debian"):
         choose_mirror([["noble", "http://mirror.example/ubuntu/"]])
 
 
-def test_the_packages_of_one_image() -> None:
+def test_the_package_of_a_single_kernel_image_is_chosen() -> None:
     depends = ["linux-image-amd64", "  Depends: linux-image-6.1.0-56-amd64", "kmod", "linux-base"]
     assert kernels.packages_to_unpack([*depends, "linux-image-6.1.0-56-amd64"]) == [
         "linux-image-6.1.0-56-amd64"
     ]
 
 
-def test_the_packages_of_a_split_image() -> None:
+def test_all_packages_of_a_split_kernel_image_are_chosen() -> None:
     parts = [f"linux-{part}-7.2.13+deb14-amd64" for part in ("base", "binary", "image", "modules")]
     others = ["linux-base-amd64", "linux-image-amd64", "initramfs-tools"]
     assert kernels.packages_to_unpack([*others, *reversed(parts)]) == parts
 
 
-def test_a_module_is_loaded_once_after_what_it_needs() -> None:
+def test_a_module_is_loaded_once_and_after_its_dependencies() -> None:
     listing = "builtin virtio\ninsmod /m/ring.ko \ninsmod /m/pci.ko \ninsmod /m/ring.ko \n\n"
     assert insmod_order(listing) == [Path("/m/ring.ko"), Path("/m/pci.ko")]
 
 
-def test_cpio_itself_reads_the_archive(tmp_path: Path) -> None:
+def test_cpio_can_read_the_archive(tmp_path: Path) -> None:
     archive = Archive()
     archive.directory("bin")
     archive.file("bin/odd", b"12345")
@@ -72,12 +72,12 @@ def test_cpio_itself_reads_the_archive(tmp_path: Path) -> None:
     assert (tmp_path / "empty").read_bytes() == b""
 
 
-def test_arguments_are_parted_at_the_first_double_dash() -> None:
+def test_arguments_are_split_at_the_first_double_dash() -> None:
     assert split(["6.1", "--", "-k", "a", "--", "b"]) == (["6.1"], ["-k", "a", "--", "b"])
     assert split(["6.1"]) == (["6.1"], [])
 
 
-def test_pytest_tests_the_default_unless_a_path_is_given() -> None:
+def test_pytest_gets_the_default_path_unless_one_is_given() -> None:
     def command(*arguments: str) -> str:
         return pytest_command("py", arguments, "/r/x.xml", timeout=600, default=["tests/kernel"])
 
@@ -86,7 +86,7 @@ def test_pytest_tests_the_default_unless_a_path_is_given() -> None:
     assert command("tests/pure::x").endswith(" tests/pure::x")
 
 
-def test_the_environment_wins_over_the_file_in_pip_settings() -> None:
+def test_the_environment_overrides_the_file_in_pip_settings() -> None:
     settings = pip_settings.parse(
         [
             ":env:.timeout='180'",
@@ -104,7 +104,7 @@ def test_the_environment_wins_over_the_file_in_pip_settings() -> None:
     )
 
 
-def test_local_files_of_pip_are_shown_inside_with_what_an_index_links_to(tmp_path: Path) -> None:
+def test_local_paths_of_pip_are_returned_with_the_parent_of_an_index(tmp_path: Path) -> None:
     for name in ("index/simple", "wheels"):
         (tmp_path / name).mkdir(parents=True)
     certificate = tmp_path / "ca.crt"
@@ -120,6 +120,6 @@ def test_local_files_of_pip_are_shown_inside_with_what_an_index_links_to(tmp_pat
     ]  # fmt: skip
 
 
-def test_a_userland_is_told_by_its_python_bcc_and_llvm() -> None:
+def test_the_facts_of_a_userland_are_its_python_bcc_and_llvm() -> None:
     listing = "libllvm19 1:19.1.7-3+b1\npython3 3.13.5-1\npython3-bpfcc 0.31.0+ds-7\n"
     assert rootfs.facts(listing) == {"LLVM": "19.1.7", "Python": "3.13.5", "bcc": "0.31.0"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a ring makes of a report: nothing that went wrong may read as good."""
+"""How a ring reads a report: nothing that went wrong may count as good."""
 
 import json
 from pathlib import Path
@@ -36,12 +36,12 @@ def test_each_test_is_counted_once(tmp_path: Path) -> None:
     assert not result.good
 
 
-def test_facts_come_from_the_place_and_from_the_tests_but_not_from_plugins(tmp_path: Path) -> None:
+def test_facts_come_from_the_place_and_the_tests_but_not_from_plugins(tmp_path: Path) -> None:
     facts = report(tmp_path, REPORT).facts
     assert facts == {"release": "6.1.0-56-amd64", "mechanisms": "tracepoint kprobe"}
 
 
-def test_a_good_report_and_a_good_status_are_good(tmp_path: Path) -> None:
+def test_a_result_with_a_good_report_and_status_is_good(tmp_path: Path) -> None:
     assert report(tmp_path, ALL_GOOD).good
 
 
@@ -56,18 +56,20 @@ def test_a_good_report_and_a_good_status_are_good(tmp_path: Path) -> None:
         (ALL_GOOD[:-5], 0),
     ],
 )
-def test_anything_else_is_not(tmp_path: Path, text: str, status: int) -> None:
+def test_a_result_with_a_bad_report_or_status_is_not_good(
+    tmp_path: Path, text: str, status: int
+) -> None:
     assert not report(tmp_path, text, status).good
 
 
-def test_no_report_is_trouble(tmp_path: Path) -> None:
+def test_a_missing_report_is_trouble(tmp_path: Path) -> None:
     result = read("6.1", 0, 1.0, tmp_path / "junit.xml", {})
     assert not result.good
     assert "no report" in result.trouble
     assert explain([result]) == [f"6.1: {result.trouble}"]
 
 
-def test_the_table_is_markdown_with_the_facts_as_columns(tmp_path: Path) -> None:
+def test_the_table_is_markdown_with_facts_as_columns(tmp_path: Path) -> None:
     good = report(tmp_path, ALL_GOOD)
     dead = Result("7.2", None, 8.0, {"mechanisms": "none"}, trouble="the guest died; last\nwords")
     assert table("kernel", [good, dead]).splitlines() == [
