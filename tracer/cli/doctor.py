@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket doctor`: what can be done here, each point proved, each with its mend."""
+"""`lunatik-socket doctor`: check what works on this machine and how to fix what does not."""
 
 import json
 
@@ -10,11 +10,13 @@ __all__ = ["command"]
 _CANNOT = 3
 
 
-@click.command("doctor", short_help="Show what this machine can do, and the mend.")
+@click.command("doctor", short_help="Check what works on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--selftest", is_flag=True, help="Make each operation happen once; was it counted?")
+@click.option(
+    "--selftest", is_flag=True, help="Make each operation once and check that it is counted."
+)
 def command(*, as_json: bool, selftest: bool) -> int:
-    """Show what this kernel and this user can do: each point tried out, each with the mend.
+    """Check what works on this machine, and how to fix what does not.
 
     Exits 0 if socket operations can be traced here, 3 if not.
     """
@@ -81,7 +83,7 @@ def _selftest(as_json: bool) -> int:
 
     drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     drawn.add_column("operation")
-    for name in ("happened", "counted", "bytes", "counted"):
+    for name in ("calls", "counted", "bytes", "counted"):
         drawn.add_column(name, justify="right")
     drawn.add_column("")
     for result in outcome.results:

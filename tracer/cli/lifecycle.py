@@ -15,9 +15,16 @@ from tracer.process.command import StartedCommand
 from tracer.process.output import Relay
 from tracer.process.signals import Signals
 from tracer.session import NOT_IN_THIS_KERNEL, Session
+from tracer.terminal.json_output import json_writers
 from tracer.terminal.rows import Header
-from tracer.terminal.summary import json_writers, print_summary
-from tracer.terminal.view import LinesView, LiveView, NoView, View, is_live_terminal
+from tracer.terminal.view import (
+    LinesView,
+    LiveView,
+    NoView,
+    View,
+    is_live_terminal,
+    print_summary,
+)
 
 __all__ = ["Subject", "trace"]
 
@@ -49,7 +56,7 @@ def trace(
     `make_view` is for what shows the numbers in a way of its own.
     """
     with ExitStack() as stack:
-        report = stack.enter_context(json_writers(options.output, to_stdout=options.json))
+        writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
         stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
         live = _wants_live(subject, options, stream)
         relay = stack.enter_context(Relay()) if subject.command and live else None
@@ -79,10 +86,11 @@ def trace(
         last = session.snapshot()
         if relay is not None:
             relay.finish()
+        view.finish(last)
         view.end()
         if not options.quiet and not _failed_to_serve(subject, status):
             print_summary(header, first, last, stream)
-        for write in report:
+        for write in writers:
             write(last)
         return status
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What this machine, its kernel and this user can do: each point is proved by trying it."""
+"""What works on this machine, with this kernel and user; every check tries the real thing."""
 
 from tracer.doctor.checks import Check, can_trace, examine, to_json
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""In a child of its own, as the loader is: import bcc, compile a program, say how it went."""
+"""Runs in a child process, as the loader does: import bcc, compile a program, report."""
 
 import json
 import time
@@ -22,7 +22,7 @@ int trial(void *ctx)
 
 
 def main() -> None:
-    """Print the answer, a line of JSON, after whatever bcc has to say."""
+    """Print the result as the last line, in JSON; bcc may print lines before it."""
     print(json.dumps(_answer()))
 
 
@@ -35,6 +35,6 @@ def _answer() -> dict[str, Any]:
     start = time.monotonic()
     try:
         bcc.BPF(text=_TEXT)
-    except Exception as error:  # bcc raises nothing finer
+    except Exception as error:  # bcc raises no narrower type
         return answer | {"failure": str(error)}
     return answer | {"seconds": time.monotonic() - start}

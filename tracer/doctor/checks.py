@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The checks, each by doing what it is about: no version and no configuration is believed.
+"""The checks of `doctor`. Each tries the real thing instead of looking up a version or a setting.
 
-A check is a function that returns what it found, or raises TracerError with cause and hint.
+A check is a function that returns what it found, or raises TracerError.
 """
 
 import os
@@ -29,7 +29,7 @@ __all__ = ["Check", "can_trace", "examine", "to_json"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One result. `required`: nothing can be traced without it. `hint` is None if `ok`."""
+    """One result. `required`: without it nothing can be traced. `hint` is None if `ok`."""
 
     name: str
     ok: bool
@@ -39,7 +39,7 @@ class Check:
 
 
 def examine() -> Iterator[Check]:
-    """Every check in turn; one that fails never keeps the others from being made."""
+    """Run all checks, also after one has failed."""
     lift_memory_limit()
     for name, required, body in _CHECKS:
         try:
@@ -87,12 +87,12 @@ def _bpf() -> str:
         trial_programs.make_counter() as counter,
         trial_programs.load(ProgramType.TRACEPOINT, trial_programs.counting(counter)),
     ):
-        return "a map was made and a program loaded"
+        return "a map was created and a program loaded"
 
 
 def _lockdown() -> str:
     with trial_programs.load(ProgramType.TRACEPOINT, trial_programs.READING_KERNEL_MEMORY):
-        return "programs may read the kernel's memory"
+        return "programs may read kernel memory"
 
 
 def _jit() -> str:
@@ -106,7 +106,7 @@ def _jit() -> str:
             cause="programs are interpreted, which is several times slower",
             hint="sysctl net.core.bpf_jit_enable=1",
         )
-    return f"a program became {size} bytes of machine code"
+    return f"a program was compiled to {size} bytes of machine code"
 
 
 def _btf() -> str:
@@ -122,6 +122,7 @@ def _operations() -> str:
     from tracer.kernel.btf import KernelTypes  # noqa: PLC0415 - as above
     from tracer.loading.plan import operations_by, preempts_tracepoints  # noqa: PLC0415
 
+    require_rights()  # else no mechanism could be tested, and a fallback would look like the result
     with KernelTypes() as types:
         mechanism, is_disturbed = operations_by(types), preempts_tracepoints(types)
     if mechanism == "tracepoint" and is_disturbed:
@@ -131,7 +132,7 @@ def _operations() -> str:
             hint='watch lunatik_socket_lost_total{reason="probe_missed"}; a kernel with '
             "CONFIG_FPROBE has no such loss",
         )
-    return f"the operation layer is by {mechanism}"
+    return f"system calls are traced by {mechanism}"
 
 
 def _pid_namespace() -> str:
@@ -141,7 +142,7 @@ def _pid_namespace() -> str:
             cause="this is a PID namespace, and the kernel side sees the host's process ids",
             hint="run on the host (docker: --pid=host), or filter with --comm or --cgroup",
         )
-    return "the machine's own"
+    return "that of the host"
 
 
 def _cgroup() -> str:
@@ -151,7 +152,7 @@ def _cgroup() -> str:
 def _mechanism(name: str) -> Callable[[], str]:
     def body() -> str:
         prove(name)
-        return "a program was loaded, attached, and ran"
+        return "a program was loaded, attached and run"
 
     return body
 
@@ -174,14 +175,14 @@ _CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("cgroup", False, _cgroup),
 )
 
-_AS_ROOT = "run as root, outside of containers that forbid it"
+_AS_ROOT = "run as root, and not in a container that forbids bpf(2)"
 _HINTS = {
     "bpf(2)": f"{_AS_ROOT}; the kernel needs CONFIG_BPF_SYSCALL",
     "lockdown": f"{_AS_ROOT}; kernel lockdown must not be at confidentiality",
     "jit": _AS_ROOT,
-    "btf": "needs a kernel built with CONFIG_DEBUG_INFO_BTF, as the distributions' are",
+    "btf": "needs a kernel built with CONFIG_DEBUG_INFO_BTF, as distribution kernels are",
     "tracefs": "mount -t tracefs tracefs /sys/kernel/tracing",
-    "operations": "needs a kernel with CONFIG_FPROBE, as the distributions' are",
+    "operations": "needs a kernel with CONFIG_FPROBE, as distribution kernels have",
     "pid namespace": "mount /proc",
     "cgroup": "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
 }

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Each of the 16 operations happens exactly once in a child; the kernel side must have seen that.
+"""The self-test: a child makes each of the 16 operations once; each must be counted once.
 
-The child is forked and held until the tracer follows it. What takes two sides has the other one
-here, in the parent, which is not traced. The child ends without closing anything but the one socket
-that it closes on purpose.
+The child is forked and held until the tracer follows it. Its peer is this process, which is not
+traced. The child ends with os._exit and closes one socket only, so that `close` happens once.
 """
 
 import os
@@ -27,7 +26,7 @@ _BYTES = {"sendmsg": 1, "recvmsg": 1, "send": 1, "recv": 1}
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One operation: how often and with how many bytes it was counted, and how it should be."""
+    """One operation: the expected and the counted number of calls and bytes."""
 
     operation: str
     expected: int
@@ -37,26 +36,26 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether the kernel side counted exactly what happened."""
+        """Whether exactly the expected calls and bytes were counted."""
         return (self.expected, self.expected_bytes) == (self.counted, self.counted_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All results, and what was lost by reason."""
+    """All results, and lost calls by reason."""
 
     results: tuple[Result, ...]
     lost: dict[str, int]
 
     @property
     def ok(self) -> bool:
-        """Whether all was counted exactly and nothing was lost."""
+        """Whether all counts are exact and nothing was lost."""
         return all(result.ok for result in self.results) and not self.lost
 
 
 def selftest() -> Outcome:
-    """Run it; raises TracerError if tracing cannot start or the child fails."""
-    client = lunatik_socket.new()  # the child connects it, but did not make it
+    """Run the self-test; raises TracerError if tracing cannot start or the child fails."""
+    client = lunatik_socket.new()  # made here, so that the child makes one socket only
     gate, port = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
@@ -119,7 +118,7 @@ def _play_the_other_side(gate: int, port: int) -> None:
 def _be_the_child(
     client: lunatik_socket.Socket, gate: tuple[int, int], port: tuple[int, int]
 ) -> NoReturn:
-    """Wait for the gate, make each operation happen once, go without a sound."""
+    """Wait for the gate, make each operation once, exit without any cleanup."""
     status = 1
     try:
         os.close(gate[1])
@@ -135,7 +134,7 @@ def _be_the_child(
 
 
 def _each_operation_once(client: lunatik_socket.Socket, other: int, port: int) -> list[object]:
-    """Return what must not be collected: that would close sockets, and be counted."""
+    """Return the objects that must stay alive: to collect them would close, and count."""
     listener = lunatik_socket.new()
     listener.setsockopt("s", "ra", 1)
     listener.bind("127.0.0.1", 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What compiles the programs: libbpf, bcc, its compiler. bcc is tried in a child, as it is used."""
+"""The checks of libbpf, bcc and its compiler. bcc is tried in a child, as it is used."""
 
 import ctypes
 import functools
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import TracerError, UnsupportedError
+from tracer.kernel.capabilities import require_rights
 from tracer.kernel.libbpf import libbpf
 from tracer.process.interpreter import loader_interpreter
 
@@ -22,7 +23,7 @@ _START = (
 
 
 def libbpf_version() -> str:
-    """Load the library; raises UnsupportedError without it."""
+    """Load the library; raises UnsupportedError if it is missing."""
     library = libbpf()
     if not hasattr(library, "libbpf_version_string"):
         return "below 1.0"
@@ -32,7 +33,7 @@ def libbpf_version() -> str:
 
 
 def bcc_version() -> str:
-    """Import bcc as the loader does; raises UnsupportedError without it."""
+    """Import bcc as the loader does; raises UnsupportedError if it is missing."""
     answer = _trial()
     if "missing" in answer:
         raise TracerError.from_json(answer["missing"])
@@ -47,13 +48,14 @@ def compile_trial() -> str:
             "compile", cause="bcc is missing", hint="see the check of bcc for how to install it"
         )
     if "failure" in answer:
+        require_rights()  # bcc creates the maps while it compiles
         raise UnsupportedError("compile", cause=answer["failure"], hint="please report this")
     return f"a program compiled in {answer['seconds']:.2f} s, without kernel headers"
 
 
 @functools.cache
 def _trial() -> dict[str, Any]:
-    """What tracer/doctor/bcc_trial.py says."""
+    """The result of tracer/doctor/bcc_trial.py, run once."""
     interpreter = loader_interpreter()
     command = [interpreter, "-c", _START, str(Path(__file__).parents[2])]
     try:

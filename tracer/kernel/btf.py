@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where a field lies in a struct of the running kernel, from the kernel's own BTF.
+"""Offsets of struct fields in the running kernel, from its type information (BTF).
 
 The layout of BTF: the kernel's Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
 """
@@ -18,7 +18,7 @@ _KINDS_OF_NAMES = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type
 
 
 class _Type(ctypes.Structure):
-    """The head of every BTF type: struct btf_type. A reference has a type's id as `size`."""
+    """The head of every BTF type: struct btf_type. In a reference `size` is the other type's id."""
 
     _fields_ = (
         ("name_offset", ctypes.c_uint32),
@@ -44,7 +44,7 @@ class _Parameter(ctypes.Structure):
 
 
 class KernelTypes:
-    """The running kernel's types; a context manager, since they take some megabytes."""
+    """The types of the running kernel. A context manager, since they take some megabytes."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int], int | None] = {}
@@ -64,21 +64,21 @@ class KernelTypes:
         libbpf().btf__free(self._btf)
 
     def struct_id(self, name: str) -> int | None:
-        """The number of a struct among the kernel's types; None if it has no such struct."""
+        """The BTF id of a struct; None if the kernel has no such struct."""
         return self._find(name, _KIND_STRUCT)
 
     def function_id(self, name: str) -> int | None:
-        """The same for a function of the kernel itself."""
+        """The BTF id of a function of the kernel itself (not of a module); None if it has none."""
         return self._find(name, _KIND_FUNC)
 
     def _find(self, name: str, kind: int) -> int | None:
-        if (name, kind) not in self._found:  # each search goes through all types
+        if (name, kind) not in self._found:  # each search walks all types
             number: int = libbpf().btf__find_by_name_kind(self._btf, name.encode(), kind)
             self._found[name, kind] = number if number > 0 else None
         return self._found[name, kind]
 
     def offset_of(self, struct: str, field: str) -> int:
-        """Byte offset of `field` in `struct`, anonymous structs and unions in it included.
+        """Byte offset of `field` in `struct`, also inside its anonymous structs and unions.
 
         Raises UnsupportedError if the kernel has no such struct or field.
         """
@@ -94,10 +94,9 @@ class KernelTypes:
         return bits // 8
 
     def argument_slots(self, function: str) -> int | None:
-        """How many words of 8 bytes the arguments of a function of the kernel itself take.
+        """How many words of 8 bytes the arguments of a function take; None if it does not exist.
 
-        A struct passed by value takes as many as it fills, anything else one. None if the kernel
-        has no such function.
+        A struct passed by value takes as many words as it fills, any other argument one.
         """
         type_id = self.function_id(function)
         if type_id is None:
@@ -120,7 +119,7 @@ class KernelTypes:
     def _search(self, type_id: int, field: str) -> int | None:
         for member in self._members(type_id):
             name = libbpf().btf__name_by_offset(self._btf, member.name_offset).decode()
-            # With bit fields about, the upper 8 bits hold the width.
+            # In a struct with bit fields the upper 8 bits are the width (kind_flag).
             bits = member.offset & 0xFFFFFF if self._info(type_id) >> 31 else member.offset
             if name == field:
                 return int(bits)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What this machine, its kernel and this user have of what the tracer needs; each with its mend."""
+"""What tracing needs of this machine, its kernel and this user; each refusal has a hint."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # the kernel's PROC_PID_INIT_INO
 
 
 def has_capability(number: int) -> bool:
-    """Whether this process has the capability, by /proc/self/status."""
+    """Whether this process has the capability (CapEff in /proc/self/status)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> number & 1)
@@ -31,7 +31,7 @@ def has_capability(number: int) -> bool:
 
 
 def tracefs_directory() -> Path:
-    """Where tracefs is mounted; raises UnsupportedError, with a hint, if it is not."""
+    """Where tracefs is mounted; raises UnsupportedError if it is not mounted."""
     for path in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
         try:
             if (path / "events/syscalls").is_dir():
@@ -52,13 +52,13 @@ def tracefs_directory() -> Path:
 
 
 def in_initial_pid_namespace() -> bool:
-    """Whether process ids here are those that the kernel side sees."""
+    """Whether process ids here are the same as those that the BPF programs see."""
     return Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE
 
 
 def kernel_preempts() -> bool:
-    """Whether a thread may lose its CPU to another one inside the kernel; true if unknown."""
-    try:  # what a kernel that lets itself be told does now: "none (voluntary) full"
+    """Whether the kernel may preempt a thread inside the kernel; true if unknown."""
+    try:  # with CONFIG_PREEMPT_DYNAMIC: "none (voluntary) full", the current one in parentheses
         chosen = Path("/sys/kernel/debug/sched/preempt").read_text()
     except OSError:
         return "PREEMPT" in os.uname().version
@@ -75,15 +75,15 @@ def require_rights() -> None:
 
 
 def lift_memory_limit() -> None:
-    """Let maps and programs be as large as they are: before 5.11 they count as locked memory.
+    """Raise the limit of locked memory, which maps and programs count against before 5.11.
 
-    (Since then as the memory of the cgroup.) Harmless where it is not needed, or not allowed.
+    Since 5.11 they count as memory of the cgroup. Does nothing where it is not allowed.
     """
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
 
 
 def require_basics() -> None:
-    """Raise the first reason why tracing cannot start here, if there is one."""
+    """Raise PermissionRefused if this user may not trace; else prepare to load programs."""
     require_rights()
     lift_memory_limit()

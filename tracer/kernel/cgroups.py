@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The cgroup2 hierarchy: where it is mounted, and the path of a cgroup of which the id is known."""
+"""The cgroup2 hierarchy: where it is mounted, and the path of a cgroup by its id."""
 
 import contextlib
 import functools
@@ -25,9 +25,9 @@ def _mount_point() -> Path:
 
 
 def cgroup_directory(path: str) -> Path:
-    """The directory of a cgroup, given as such or relative to the root of cgroup2.
+    """The directory of a cgroup; `path` is that directory, or relative to the root of cgroup2.
 
-    Raises UsageError if there is none.
+    Raises UsageError if there is no such cgroup.
     """
     mount_point = _mount_point()
     for candidate in (Path(path), mount_point / path.lstrip("/")):
@@ -42,13 +42,13 @@ def cgroup_directory(path: str) -> Path:
 
 
 def cgroup_path(number: int) -> str:
-    """The path below the root of the cgroup with this id (its directory's inode number).
+    """The path of a cgroup below the root of cgroup2, by its id: its directory's inode number.
 
-    A cgroup that is gone has only its number left.
+    For a cgroup that was removed, its id as text.
     """
     if number not in _paths:
         _walk()
-    # It was there when it was counted; one that is gone by now need not be looked for again.
+    # A cgroup not found was removed since it was counted: remember that, it will not come back.
     return _paths.setdefault(number, str(number))
 
 
@@ -58,6 +58,6 @@ _paths: dict[int, str] = {}
 def _walk() -> None:
     root = _mount_point()
     for directory, _, _ in os.walk(root):
-        with contextlib.suppress(OSError):  # removed meanwhile
+        with contextlib.suppress(OSError):  # removed in the meantime
             path = "/" + str(Path(directory).relative_to(root)).lstrip(".")
             _paths[Path(directory).stat().st_ino] = path

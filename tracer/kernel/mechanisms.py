@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The ways to attach to the kernel, each proved: a trivial program is loaded, attached and fired.
+"""The ways to attach to the kernel. Each is tested: a small program is loaded, attached and fired.
 
-Versions and configurations are not asked: distributions port back, and some kernels refuse what
-they have.
+Kernel version and configuration are not consulted: distributions backport features, and some
+kernels refuse a feature that they are configured with.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ __all__ = ["MECHANISMS", "can_cast", "prove", "prove_at_calls", "works"]
 
 _KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 _BTF_KIND_FUNC = 12
-# It is called through a table of pointers, so no compiler can have put it inside another function.
+# It is called through a function pointer (struct file_operations), so it is never inlined.
 _FUNCTION = "sock_close"
 
 
 def prove(mechanism: str) -> None:
-    """Raise TracerError, with the reason and the mend, unless it works here and now."""
+    """Raise TracerError unless `mechanism` works on this machine now."""
     require_rights()
     lift_memory_limit()
     try:
@@ -65,7 +65,7 @@ def _prove_kprobe() -> None:
             "this kernel has no kprobes (CONFIG_KPROBES)",
             hint="needs a kernel built with them, as distribution kernels are",
         )
-    tracefs_directory()  # where return probes are made
+    tracefs_directory()  # return probes are made there
     with (
         trial_programs.make_counter() as counter,
         trial_programs.load(ProgramType.KPROBE, trial_programs.counting(counter)) as program,
@@ -95,7 +95,7 @@ def _prove_kprobe_multi() -> None:
 
 
 def prove_at_calls(functions: Sequence[str]) -> None:
-    """Prove kprobe_multi at these functions of system calls, close(2)'s among them.
+    """Test kprobe_multi on these functions of system calls, which must include that of close(2).
 
     Raises OSError or TracerError.
     """
@@ -120,17 +120,17 @@ _PROOFS: dict[str, Callable[[], None]] = {
     "fentry": _prove_fentry,
 }
 _HINTS = {
-    "tracepoint": "run as root, outside of containers that forbid bpf(2)",
-    "kprobe_multi": "tracepoints do the same",
-    "kprobe": "the operation layer works without it",
-    "fentry": "the operation layer works without it",
+    "tracepoint": "run as root, and not in a container that forbids bpf(2)",
+    "kprobe_multi": "not needed: tracepoints count the same calls",
+    "kprobe": "not needed: the operation layer works without it",
+    "fentry": "not needed: the operation layer works without it",
 }
 MECHANISMS = tuple(_PROOFS)
-"""By name."""
+"""The names that `prove` knows."""
 
 
 def works(mechanism: str) -> bool:
-    """Whether `prove` has nothing against it."""
+    """Whether `prove` succeeds."""
     try:
         prove(mechanism)
     except TracerError:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What the terminal shows: tables, the live view, plain lines, the summary."""
+"""Output for people and scripts: live table, plain lines, final summary, final JSON."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The numbers as rows: what the live view, the plain lines and the summary all show."""
+"""The numbers as rows, which the live table, the plain lines and the summary all show."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line. `recent` is what was counted in the last `seconds`, `total` since the start.
+    """One row. `recent` was counted in the last `seconds`, `total` since the start.
 
-    Calls in progress are known by operation and path alone: of the rows that share them, one has
-    the number and the others None.
+    Calls in flight are counted by operation and path only, not by transport or label. Of the rows
+    that share an operation and path, the first has the number and the others have None.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Row:
     total: Aggregate
     recent: Aggregate | None
     seconds: float
-    in_progress: int | None
+    in_flight: int | None
 
     @property
     def per_second(self) -> float:
-        """Calls a second, lately."""
+        """Calls per second in the last interval."""
         return self.recent.count / self.seconds if self.recent else 0.0
 
     @property
     def bytes_per_second(self) -> float:
-        """Bytes a second, lately."""
+        """Bytes per second in the last interval."""
         return self.recent.bytes / self.seconds if self.recent else 0.0
 
 
@@ -60,7 +60,7 @@ class Totals:
 
 
 def rows(new: Snapshot, recent: Snapshot, seconds: float) -> list[Row]:
-    """Every series of `new`, the busiest in `recent` (counted in the last `seconds`) first."""
+    """Every series of `new`, the busiest first by `recent`, counted in the last `seconds`."""
     lately = {_key(s): s.aggregate for s in (*recent.operations, *recent.functions)}
     series = sorted(
         (*new.operations, *new.functions),
@@ -72,19 +72,19 @@ def rows(new: Snapshot, recent: Snapshot, seconds: float) -> list[Row]:
 def _rows(
     series: list[Series],
     lately: dict[_Key, Aggregate],
-    in_progress: dict[tuple[str, str], int],
+    in_flight: dict[tuple[str, str], int],
     seconds: float,
 ) -> Iterator[Row]:
     for s in series:
-        # Only the first row of an operation takes the number.
-        now = in_progress.pop((s.name, s.path), None)
+        # pop: only the first row of an operation and path gets the number.
+        now = in_flight.pop((s.name, s.path), None)
         yield Row(
             s.name, s.path, s.transport, s.label, s.aggregate, lately.get(_key(s)), seconds, now
         )
 
 
 def totals(snapshot: Snapshot) -> Totals:
-    """The sums over all operations, and what was lost."""
+    """The sums over all operations, and how many calls were lost."""
     everything = merge([s.aggregate for s in snapshot.operations])
     return Totals(
         calls=everything.count,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The tables, drawn with rich: the live one and the summary. Both read well in 80 columns."""
+"""The live table and the summary, drawn with rich. Both fit into 80 columns."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,13 +12,13 @@ from tracer.terminal.rows import Header, Row, Totals, top_error, totals
 
 __all__ = ["live_table", "summary"]
 
-_LINES_AROUND = 4  # the table's head takes two, what did not fit one, the cursor one
+_LINES_AROUND = 4  # two for the column heads, one for "and N more", one for the cursor
 
 
 def live_table(
     header: Header, snapshot: Snapshot, rows: list[Row], uptime_seconds: float, *, height: int
 ) -> RenderableType:
-    """What is going on now: the rows that fit into `height` lines, the busiest first."""
+    """The last interval: as many rows as fit into `height` lines, the busiest first."""
     above = _header_lines(header, snapshot, uptime_seconds)
     room = max(1, height - _LINES_AROUND - len(above))
     parts: list[RenderableType] = [
@@ -33,7 +33,7 @@ def live_table(
 
 
 def summary(header: Header, snapshot: Snapshot, rows: list[Row], seconds: float) -> RenderableType:
-    """What was counted in all, the most frequent first."""
+    """All that was counted, the most frequent operations first."""
     everything = totals(snapshot)
     ordered = sorted(rows, key=lambda row: -row.total.count)
     title = Text.assemble(
@@ -84,7 +84,7 @@ def _lost(snapshot: Snapshot) -> Text:
 
 
 def _table(rows: list[Row], label_name: str | None, *, live: bool) -> Table:
-    # The path is a column of its own only where there are two, or there is room.
+    # With a label there is little room: then the path has a column only if there are two paths.
     with_path = label_name is None or any(row.path != "user" for row in rows)
     drawn = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     drawn.add_column("operation", no_wrap=True, min_width=11)
@@ -95,9 +95,9 @@ def _table(rows: list[Row], label_name: str | None, *, live: bool) -> Table:
         drawn.add_column("path", no_wrap=True)
     for name in ("rate/s" if live else "calls", "p50", "p99"):
         drawn.add_column(name, justify="right", no_wrap=True, min_width=7)
-    drawn.add_column("errors")  # the one that gives way: the others may not wrap
+    drawn.add_column("errors")  # the only column that may be cut
     drawn.add_column("bytes/s" if live else "bytes", justify="right", no_wrap=True, min_width=8)
-    drawn.add_column("calls\nnow" if live else "open", justify="right", no_wrap=True)
+    drawn.add_column("in\nflight", justify="right", no_wrap=True)
     for row in rows:
         label = [_text(row.label)] if label_name else []
         path = [Text(row.path)] if with_path else []
@@ -120,7 +120,7 @@ def _live_cells(row: Row) -> list[Text]:
         *_quantiles(recent),
         _errors(row.total, fresh=bool(recent and recent.errors)),
         Text(units.size(row.bytes_per_second) if recent and recent.bytes else units.NOTHING),
-        _in_progress(row),
+        _in_flight(row),
     ]
 
 
@@ -130,7 +130,7 @@ def _summary_cells(row: Row) -> list[Text]:
         *_quantiles(row.total),
         _errors(row.total, fresh=True),
         Text(units.size(row.total.bytes) if row.total.bytes else units.NOTHING),
-        _in_progress(row),
+        _in_flight(row),
     ]
 
 
@@ -140,7 +140,7 @@ def _quantiles(aggregate: Aggregate | None) -> list[Text]:
 
 
 def _errors(aggregate: Aggregate, *, fresh: bool) -> Text:
-    """The worst since the start, so that none flashes by; coloured while more come."""
+    """The error to show since the start, so that none is missed; coloured while more come."""
     count, name = top_error(aggregate)
     others = "…" if len(aggregate.errors) > 1 else ""
     if not count:
@@ -150,5 +150,5 @@ def _errors(aggregate: Aggregate, *, fresh: bool) -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _in_progress(row: Row) -> Text:
-    return Text("" if row.in_progress is None else str(row.in_progress))
+def _in_flight(row: Row) -> Text:
+    return Text("" if row.in_flight is None else str(row.in_flight))

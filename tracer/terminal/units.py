@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numbers for people: three digits and a unit that fits."""
+"""Numbers for people: three digits and a fitting unit."""
 
 import math
 
@@ -12,7 +12,7 @@ _THOUSANDS = ("", "k", "M", "G")
 
 
 def duration(seconds: float | None) -> str:
-    """`823 ns`, `12.3 µs`, `1.50 s`; a dash for none, `> 256 s` beyond the histogram's end."""
+    """`823 ns`, `12.3 µs`, `1.50 s`; `-` for None, `> 256 s` beyond the last bucket."""
     if seconds is None or math.isnan(seconds):
         return NOTHING
     if math.isinf(seconds):
@@ -32,7 +32,7 @@ def size(number_of_bytes: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """`0.50`, `23.0`, `1.20k`: per second, without saying so."""
+    """`0.50`, `23.0`, `1.20k`; the column head says that it is per second."""
     value, unit = per_second, 0
     while value >= 999.5 and unit < len(_THOUSANDS) - 1:
         value, unit = value / 1000, unit + 1
@@ -40,7 +40,7 @@ def rate(per_second: float) -> str:
 
 
 def number(count: int) -> str:
-    """`1,234,567`: all its digits, since counts here are exact."""
+    """`1,234,567`: all digits, since counts are exact."""
     return f"{count:,}"
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""How the numbers are shown while they come: a live table, plain lines, or not at all.
+"""How the numbers are shown while tracing (live table, plain lines, nothing) and at the end.
 
-Rich is loaded by what draws with it, when it draws first.
+rich is slow to load, so it is imported where it is first used.
 """
 
 import math
@@ -16,27 +16,38 @@ from tracer.terminal.rows import Header
 if TYPE_CHECKING:
     from rich.live import Live
 
-__all__ = ["Interval", "LinesView", "LiveView", "NoView", "View", "is_live_terminal"]
+__all__ = [
+    "Interval",
+    "LinesView",
+    "LiveView",
+    "NoView",
+    "View",
+    "is_live_terminal",
+    "print_summary",
+]
 
 
 class View(Protocol):
-    """What the tracing loop needs of a view."""
+    """What a trace calls on the thing that shows its numbers."""
 
     def begin(self, snapshot: Snapshot) -> None:
-        """Take the first snapshot: all is counted from here."""
+        """Take the first snapshot: the numbers shown count from here."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """Show what came since the last one."""
+        """Show what was counted since the last snapshot."""
 
     def say(self, line: str) -> None:
-        """Show a line of the traced process."""
+        """Show a line that the traced command printed."""
+
+    def finish(self, snapshot: Snapshot) -> None:
+        """Show the last interval, which may be shorter than the others."""
 
     def end(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal. Safe to call twice, and without `finish`."""
 
 
 def is_live_terminal(stream: TextIO) -> bool:
-    """Whether a table can be drawn over and over there."""
+    """Whether `stream` is a terminal on which a table can be redrawn in place."""
     from rich.console import Console  # noqa: PLC0415
 
     console = Console(file=stream)
@@ -44,50 +55,53 @@ def is_live_terminal(stream: TextIO) -> bool:
 
 
 class NoView:
-    """Shows nothing but the traced process's own lines."""
+    """Shows nothing but the lines that the traced command prints."""
 
     def begin(self, snapshot: Snapshot) -> None:
-        """Nothing to be done."""
+        """Do nothing."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """Nothing to be done."""
+        """Do nothing."""
 
     def say(self, line: str) -> None:
-        """Pass it on."""
+        """Print it on standard error."""
         print(line, file=sys.stderr, flush=True)
 
+    def finish(self, snapshot: Snapshot) -> None:
+        """Do nothing."""
+
     def end(self) -> None:
-        """Nothing to be done."""
+        """Do nothing."""
 
 
 class Interval:
-    """Keeps the last snapshot, to tell what came since."""
+    """Keeps the last snapshot, to know what was counted since."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._last = snapshot
         self._start_ns = snapshot.monotonic_ns
 
     def rows(self, snapshot: Snapshot) -> list[table.Row]:
-        """Return the rows as of `snapshot`, with what came since the last call."""
+        """Return the rows of `snapshot`; `recent` is what was counted since the last call."""
         seconds = max(1, snapshot.monotonic_ns - self._last.monotonic_ns) / 1e9
         recent = difference(self._last, snapshot)
         self._last = snapshot
         return table.rows(snapshot, recent, seconds)
 
     def uptime_seconds(self) -> float:
-        """Return how long this has gone on, as of the last snapshot."""
+        """Return the time from the first snapshot to the last one."""
         return (self._last.monotonic_ns - self._start_ns) / 1e9
 
 
 class LinesView(NoView):
-    """A block of lines an interval, `key=value`, of the series in which something was counted."""
+    """Plain lines of `key=value`: for each interval, the series that counted something."""
 
     def __init__(self, stream: TextIO, header: Header) -> None:
         self._stream = stream
         self._header = header
 
     def begin(self, snapshot: Snapshot) -> None:
-        """Say what is traced, in lines that begin with `#`."""
+        """Print what is traced, in lines that begin with `#`."""
         self._interval = Interval(snapshot)
         header = self._header
         metrics = f"; metrics on {header.metrics_url}" if header.metrics_url else ""
@@ -100,6 +114,10 @@ class LinesView(NoView):
         lines = [_line(now, row) for row in self._interval.rows(snapshot) if row.recent]
         if lines:
             print("\n".join(lines), file=self._stream, flush=True)
+
+    def finish(self, snapshot: Snapshot) -> None:
+        """Print the series that changed since the last full interval."""
+        self.update(snapshot)
 
 
 def _line(now: str, row: table.Row) -> str:
@@ -119,7 +137,7 @@ def _line(now: str, row: table.Row) -> str:
         "bytes": str(row.recent.bytes),
         "errors": str(sum(row.recent.errors.values())),
         "errno": errno_name or None,
-        "in_progress": None if row.in_progress is None else str(row.in_progress),
+        "in_progress": None if row.in_flight is None else str(row.in_flight),
     }
     return " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
 
@@ -136,7 +154,7 @@ def _seconds(value: float) -> str:
 
 
 class LiveView:
-    """The table, drawn anew every interval in its place."""
+    """The table, redrawn in place at every interval."""
 
     def __init__(self, stream: TextIO, header: Header) -> None:
         self._stream = stream
@@ -177,8 +195,23 @@ class LiveView:
         if self._live is not None:
             self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def finish(self, snapshot: Snapshot) -> None:
+        """Do nothing: the summary has these numbers."""
+
     def end(self) -> None:
-        """Take the table away; the summary comes in its place."""
+        """Remove the table; the summary is printed in its place."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def print_summary(header: Header, first: Snapshot, last: Snapshot, stream: TextIO) -> None:
+    """Print what was counted from `first` to `last`."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from tracer.terminal.tables import summary  # noqa: PLC0415
+
+    seconds = (last.monotonic_ns - first.monotonic_ns) / 1e9
+    rows = table.rows(last, difference(first, last), seconds)
+    Console(file=stream, highlight=False).print(summary(header, last, rows, seconds))
+    stream.flush()

@@ -57,7 +57,9 @@ def test_rates_and_percentiles_are_of_the_last_interval() -> None:
         ({"EINPROGRESS": 900, "ECONNREFUSED": 2, "ETIMEDOUT": 3}, (3, "ETIMEDOUT")),
     ],
 )
-def test_the_error_told_is_the_worst(errors: dict[str, int], told: tuple[int, str]) -> None:
+def test_the_error_shown_is_the_most_frequent_failure(
+    errors: dict[str, int], told: tuple[int, str]
+) -> None:
     assert table.top_error(aggregate({1: 1000}, errors=errors)) == told
 
 
@@ -75,16 +77,16 @@ def test_the_busiest_come_first_and_the_idle_last() -> None:
     ]
 
 
-def test_calls_in_progress_stand_in_one_row_of_an_operation() -> None:
+def test_calls_in_flight_are_shown_in_one_row_of_an_operation() -> None:
     new = snapshot(
         series("recv", transport="tcp", of=aggregate({1: 2})),
         series("recv", transport="udp", of=aggregate({1: 1})),
         in_progress=4,
     )
-    assert [row.in_progress for row in table.rows(new, new, 1)] == [4, None]
+    assert [row.in_flight for row in table.rows(new, new, 1)] == [4, None]
 
 
-def test_the_live_table_says_what_counts() -> None:
+def test_the_live_table() -> None:
     old = snapshot()
     new = snapshot(series(of=aggregate({80: 23}, moved=4096, errors={"ECONNREFUSED": 12})))
     lines = live(old, new)
@@ -99,7 +101,7 @@ def test_the_live_table_says_what_counts() -> None:
     assert lines[3].strip() == "lost: 3 return_without_entry"
 
 
-def test_all_that_matters_fits_into_80_columns() -> None:
+def test_the_largest_numbers_fit_into_80_columns() -> None:
     worst = aggregate(
         {250: 10**9}, moved=999 * 2**30, errors={"ECONNREFUSED": 9999, "ETIMEDOUT": 1}
     )
@@ -110,7 +112,7 @@ def test_all_that_matters_fits_into_80_columns() -> None:
         assert text in line
 
 
-def test_what_does_not_fit_is_counted() -> None:
+def test_rows_that_do_not_fit_are_counted() -> None:
     names = ["new", "bind", "listen", "accept", "connect", "send", "recv", "close"]
     new = snapshot(*(series(name) for name in names))
     lines = live(snapshot(), new, height=12)
@@ -118,11 +120,11 @@ def test_what_does_not_fit_is_counted() -> None:
     assert lines[-1].strip() == "and 4 more, less busy"
 
 
-def test_an_empty_table_says_so() -> None:
+def test_an_empty_table_says_that_nothing_was_seen() -> None:
     assert live(snapshot(), snapshot())[-1].strip() == "no socket operation yet"
 
 
-def test_a_label_has_a_column_and_no_power_over_the_terminal() -> None:
+def test_a_label_has_a_column_and_its_control_characters_are_escaped() -> None:
     hostile = "\x1b[2Jbad[red]\nname"
     new = snapshot(series(label=hostile), label_name="comm")
     text = "\n".join(live(snapshot(), new))
@@ -147,16 +149,18 @@ def fields(line: str) -> dict[str, str]:
     return dict(field.split("=", 1) for field in shlex.split(line))
 
 
-def lines_of(*steps: Snapshot) -> list[str]:
+def lines_of(*steps: Snapshot, last: Snapshot | None = None) -> list[str]:
     stream = io.StringIO()
     view = LinesView(stream, header("try: this"))
     view.begin(steps[0])
     for step in steps[1:]:
         view.update(step)
+    view.finish(steps[-1] if last is None else last)
+    view.end()
     return stream.getvalue().splitlines()
 
 
-def test_lines_say_only_what_changed_in_base_units() -> None:
+def test_plain_lines_have_only_what_changed_in_base_units() -> None:
     first = snapshot(monotonic_ns=0)
     second = snapshot(
         series(of=aggregate({80: 23}, moved=46, errors={"EPIPE": 1})),
@@ -187,6 +191,14 @@ def test_lines_say_only_what_changed_in_base_units() -> None:
     }
     assert (recv["operation"], recv["in_progress"]) == ("recv", "2")
     assert (close["operation"], close["calls"]) == ("close", "1")
+
+
+def test_the_last_partial_interval_has_its_lines_too() -> None:
+    first = snapshot(monotonic_ns=0)
+    second = snapshot(series(of=aggregate({80: 23})), monotonic_ns=SECOND)
+    last = snapshot(series(of=aggregate({80: 40})), monotonic_ns=SECOND + SECOND // 2)
+    sends = [fields(line) for line in lines_of(first, second, last=last)[2:]]
+    assert [(line["calls"], line["rate"]) for line in sends] == [("23", "23.0"), ("17", "34.0")]
 
 
 @given(snapshots())
