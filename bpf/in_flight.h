@@ -35,10 +35,10 @@
 
 /* Read and written by tracer/session.py, too. */
 struct call {
-	u64 messages; /* of sendmmsg and recvmmsg: the address of the struct mmsghdr array */
-	u64 start_ns; /* 0: not in a traced call */
-	u64 pid_tgid; /* the thread's; the tid may be that from before an execve(2) */
-	u64 thread;   /* in `calls`: whose place this is, by thread_at(); 0 for nobody's */
+	u64 messages;  /* of sendmmsg and recvmmsg: the address of the struct mmsghdr array */
+	u64 start_ns;  /* 0: not in a traced call */
+	u64 pid_tgid;  /* the thread's; the tid may be that from before an execve(2) */
+	u64 stack_key; /* in `calls`: of the thread that has this slot; 0: the slot is free */
 	u64 task;
 	u64 stack;
 	u32 port;
@@ -91,7 +91,7 @@ static __always_inline struct call *find_place(u64 thread)
 	u32 place = place_of(thread);
 	struct call *call = calls.lookup(&place);
 
-	return call && call->thread == thread ? call : 0;
+	return call && call->stack_key == thread ? call : 0;
 }
 
 /* From a program that is not given an address on the thread's stack. */
@@ -173,7 +173,7 @@ static __always_inline void take_place(struct call *call, u64 thread, void *task
 	call->pid_tgid = pid_tgid;
 	call->task = (u64)task;
 	call->stack = stack_of(task);
-	call->thread = thread;
+	call->stack_key = thread;
 	if (above)
 		*above = thread - call->stack;
 }
@@ -245,9 +245,9 @@ static __always_inline void forget_thread(u32 tid)
 		return;
 	}
 	abandon_call(call);
-	key = PLACE | place_of(call->thread);
+	key = PLACE | place_of(call->stack_key);
 	call->task = 0;
-	call->thread = 0; /* before the place is anyone's again */
+	call->stack_key = 0; /* before the place is anyone's again */
 	if (!threads.delete(&key))
 		count_event(EVENT_THREAD_REMOVED);
 }
