@@ -205,11 +205,8 @@ static __always_inline void frame_of_new(struct frame *frame, u64 family, u64 ty
  */
 static __always_inline bool is_in_socket_call(u64 pid_tgid)
 {
-	struct call *call = find_place_of_task(current_task());
-	u32 tid = pid_tgid;
+	struct call *call = find_thread(pid_tgid);
 
-	if (!call)
-		call = threads.lookup(&tid);
 	return call && call->start_ns && call->operation == OPERATION_NEW;
 }
 

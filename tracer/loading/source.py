@@ -180,6 +180,8 @@ def _macros(config: Config, types: KernelTypes) -> dict[str, object]:
         macros["HAVE_TASK_BTF"] = 1
     for number, operation in enumerate(OPERATIONS):
         macros[f"OPERATION_{operation.name.upper()}"] = number
+    if config.in_flight == "hash":
+        macros["IN_FLIGHT_BY_HASH"] = 1
     return macros | _filter_macros(config) | _label_macros(config)
 
 

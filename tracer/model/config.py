@@ -38,7 +38,8 @@ class Config:
     is one of `LABELS` or None; `label_cells` bounds how many cells carry a label of their own,
     `threads` how many threads are followed at once: 0 for four times as many as there are, and
     4,096 at least. `measure_cost` switches the kernel's own accounting of BPF run time on (it adds
-    to each run). `tracer_pid` is never traced.
+    to each run). `tracer_pid` is never traced. `in_flight` is how the kernel side
+    finds a thread's call: "stack", or "hash", simpler and slower, for tests (bpf/in_flight.h).
     """
 
     filter: Filter = field(default_factory=Filter)
@@ -49,6 +50,7 @@ class Config:
     threads: int = 0
     measure_cost: bool = False
     tracer_pid: int = 0
+    in_flight: str = "stack"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for the loader's process."""
