@@ -24,8 +24,6 @@
 #define S_IFSOCK 0140000
 #define KNOWN_OPERATIONS 16 /* a power of two */
 
-enum transport { TRANSPORT_TCP, TRANSPORT_UDP, TRANSPORT_UNIX, TRANSPORT_OTHER };
-
 struct socket_description {
 	u32 transport;
 	u32 port; /* the lower of both ends': the service's, not the client's passing one */

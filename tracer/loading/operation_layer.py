@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The operation layer: which system calls it traces, and how its two programs get to see them.
+"""The operation layer: which system calls it traces, and where its two programs attach.
 
 The programs are those of bpf/operations.bpf.c.
 """
@@ -13,18 +13,18 @@ from tracer.kernel.capabilities import kernel_preempts
 from tracer.kernel.mechanisms import prove_at_calls
 from tracer.loading.attachments import Attachment
 from tracer.model.config import Config
-from tracer.model.operations import OPERATIONS, Bytes, Subject, SystemCall, system_calls
+from tracer.model.operations import (
+    MARKED,
+    Bytes,
+    Subject,
+    SystemCall,
+    operation_number,
+    system_calls,
+)
 
 __all__ = ["OperationLayer", "operation_layer", "operations_by", "preempts_tracepoints"]
 
 _ENTERED, _RETURNED = "enter_system_call", "exit_system_call"
-
-_SUBJECTS = {name: i for i, name in enumerate(["NONE", *Subject.__members__, "UNCOUNTED"])}
-_BYTES = {name: i for i, name in enumerate([*Bytes.__members__, "UNCOUNTED"])}
-"""The enumerations of tracer/model/operations.py as numbers, for the kernel side."""
-
-_NEW = [operation.name for operation in OPERATIONS].index("new")
-_MARKED = ("socket", "socketpair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,17 @@ def operation_layer(config: Config, types: KernelTypes, *, with_functions: bool)
     """The layer for these settings; beside a function layer, some calls are marked for it."""
     mechanism = operations_by(types)
     calls = [
-        (OPERATIONS.index(operation), call)
+        (operation_number(operation.name), call)
         for operation, call in system_calls()
-        if _is_here(call) and (not config.operations or operation.name in config.operations)
+        if _number(call) is not None
+        and (not config.operations or operation.name in config.operations)
     ]
     table = _table(calls, with_marks=with_functions)
     return OperationLayer(
         mechanism,
         tuple(call.name for _, call in calls),
         table,
-        _attachments(mechanism, table),
+        _attachments(mechanism, [*MARKED, *(call for _, call in calls)], table),
         (
             ("PROBES", len(calls)),
             *([("BY_FUNCTION", 1)] * (mechanism == "kprobe_multi")),
@@ -67,12 +68,13 @@ def operation_layer(config: Config, types: KernelTypes, *, with_functions: bool)
 def operations_by(types: KernelTypes) -> str:
     """The layer's mechanism here, "tracepoint" or "kprobe_multi".
 
-    Tracepoints serve wherever their programs run undisturbed, and where there is nothing else: a
-    kprobe's program is never preempted.
+    Tracepoints are used where the kernel does not preempt their programs, and where kprobe_multi
+    does not work. A kprobe's program is never preempted.
     """
     if not preempts_tracepoints(types):
         return "tracepoint"
-    names = {*_MARKED, *(call.name for _, call in system_calls() if _is_here(call))}
+    calls = [*MARKED, *(call for _, call in system_calls())]
+    names = {call.name for call in calls if _number(call) is not None}
     try:
         prove_at_calls([architecture().prefix + name for name in names])
     except (OSError, TracerError):
@@ -81,41 +83,39 @@ def operations_by(types: KernelTypes) -> str:
 
 
 def preempts_tracepoints(types: KernelTypes) -> bool:
-    """Whether the kernel may preempt a program at a system call's tracepoint (since 7.0 or so).
+    """Whether the kernel may preempt a program at a tracepoint (since 7.0 or so).
 
-    Until that one runs again, every call on its CPU goes by unseen.
+    Until that program runs again, the kernel skips it for everything else on its CPU, and so
+    these calls are missed.
     """
     return types.function_id("trace_call_bpf_faultable") is not None and kernel_preempts()
 
 
-def _is_here(call: SystemCall) -> bool:
-    return call.name in architecture().numbers
+def _number(call: SystemCall) -> int | None:
+    return call.number_on(architecture().machine)
 
 
 def _table(calls: list[tuple[int, SystemCall]], *, with_marks: bool) -> dict[int, bytes]:
-    numbers = architecture().numbers
-    found = {}
-    if with_marks:
-        # Not counted, but to be told from calls of the kernel's own (bpf/functions.bpf.c).
-        mark = bytes([_SUBJECTS["UNCOUNTED"], _BYTES["UNCOUNTED"], _NEW, len(calls)])
-        found = {numbers[name]: mark for name in _MARKED}
+    """struct system_call of bpf/operations.bpf.c by number; a call that counts is not marked."""
+    no_probe = len(calls)
+    mark = bytes([Subject.UNCOUNTED, Bytes.UNCOUNTED, operation_number("new"), no_probe])
+    found = {_number(call): mark for call in MARKED if with_marks}
     for probe, (operation, call) in enumerate(calls):
-        subject, moved = _SUBJECTS[call.subject.name], _BYTES[call.bytes.name]
-        found[numbers[call.name]] = bytes([subject, moved, operation, probe])
-    return found
+        found[_number(call)] = bytes([call.subject, call.bytes, operation, probe])
+    return {number: value for number, value in found.items() if number is not None}
 
 
-def _attachments(mechanism: str, table: dict[int, bytes]) -> tuple[Attachment, ...]:
-    """The return first: what is seen entering is then always seen returning."""
+def _attachments(
+    mechanism: str, calls: list[SystemCall], table: dict[int, bytes]
+) -> tuple[Attachment, ...]:
+    """The program at the return first: a call that is seen entering is then seen returning."""
     if mechanism == "tracepoint":
         return (
             Attachment("raw_tracepoint", _RETURNED, "sys_exit"),
             Attachment("raw_tracepoint", _ENTERED, "sys_enter"),
         )
-    own = architecture()
-    functions = ",".join(
-        own.prefix + name for name, number in own.numbers.items() if number in table
-    )
+    names = dict.fromkeys(call.name for call in calls if _number(call) in table)
+    functions = ",".join(architecture().prefix + name for name in names)
     return (
         Attachment("kretprobe_multi", _RETURNED, functions),
         Attachment("kprobe_multi", _ENTERED, functions),
@@ -129,14 +129,9 @@ def _macros(types: KernelTypes) -> dict[str, object]:
         for i, (field, extra) in enumerate(own.arguments, 1)
     }
     field, bit = own.compat
-    return (
-        arguments
-        | {f"SUBJECT_{name}": number for name, number in _SUBJECTS.items()}
-        | {f"BYTES_{name}": number for name, number in _BYTES.items()}
-        | {
-            "SYSTEM_CALL_NUMBERS": max(own.numbers.values()) + 1,
-            "SYSTEM_CALL_NUMBER": types.offset_of("pt_regs", own.number),
-            "THREAD_INFO_COMPAT": types.offset_of("thread_info", field),
-            "COMPAT_BIT": bit,
-        }
-    )
+    return arguments | {
+        "SYSTEM_CALL_NUMBERS": max(own.numbers.values()) + 1,
+        "SYSTEM_CALL_NUMBER": types.offset_of("pt_regs", own.number),
+        "THREAD_INFO_COMPAT": types.offset_of("thread_info", field),
+        "COMPAT_BIT": bit,
+    }
