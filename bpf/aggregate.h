@@ -8,7 +8,7 @@
  * Maps
  *   cells    operation * TRANSPORTS + transport -> struct cell
  *   probes   probe -> struct probe_stats
- *   events   enum event -> number
+ *   events   event (EVENT_THREAD_ADDED and so on) -> number
  */
 #pragma once
 
@@ -58,8 +58,9 @@ static __always_inline u64 errno_slot(s64 ret)
 
 	if (number < ERRNO_KERNEL_FIRST_SLOT)
 		return number;
-	if (number >= 512 && number - 512 < ERRNO_SLOTS - ERRNO_KERNEL_FIRST_SLOT)
-		return number - 512 + ERRNO_KERNEL_FIRST_SLOT;
+	if (number >= ERRNO_KERNEL_FIRST &&
+	    number - ERRNO_KERNEL_FIRST < ERRNO_SLOTS - ERRNO_KERNEL_FIRST_SLOT)
+		return number - ERRNO_KERNEL_FIRST + ERRNO_KERNEL_FIRST_SLOT;
 	return 0;
 }
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * From a descriptor of the current process to its socket, with no state kept: task -> files ->
- * descriptor table -> file -> socket -> sock, by offsets from the running kernel's BTF. Duplicated,
- * inherited and passed descriptors need no care: each call is looked up afresh.
+ * From a descriptor of the current process to its socket: task -> files -> descriptor table -> file
+ * -> socket -> sock, by offsets from the running kernel's BTF. No state is kept per descriptor:
+ * each call looks it up anew, so that duplicated, inherited and passed descriptors need no special
+ * care.
  *
+ * Probes    none of its own
  * Maps
  *   known_pointers  0 -> struct known
+ * Overhead  docs/benchmarks.md, "Where the time of a traced call goes"
+ * Caveats   Another thread may close or replace the descriptor while the call is entered. Then what
+ *           is found here may be another file than the one the kernel uses.
  */
 #pragma once
 
@@ -24,15 +29,13 @@
 #define S_IFSOCK 0140000
 #define KNOWN_OPERATIONS 16 /* a power of two */
 
-enum transport { TRANSPORT_TCP, TRANSPORT_UDP, TRANSPORT_UNIX, TRANSPORT_OTHER };
-
 struct socket_description {
 	u32 transport;
-	u32 port; /* the lower of both ends': the service's, not the client's passing one */
+	u32 port; /* the lower of both ends': as a rule the service's, not the client's */
 };
 
-/* By type as well: a raw socket may have the protocol's number, and is neither. */
-static __always_inline u32 transport_of(u16 family, u16 type, u16 protocol)
+/* The type counts too: a raw socket may have the number of TCP or UDP as its protocol. */
+static __always_inline u32 transport_of(u32 family, u32 type, u32 protocol)
 {
 	if (family == AF_UNIX)
 		return TRANSPORT_UNIX;
@@ -45,7 +48,11 @@ static __always_inline u32 transport_of(u16 family, u16 type, u16 protocol)
 	return TRANSPORT_OTHER;
 }
 
-static __always_inline u32 transport_of_new_socket(u64 family, u64 type, u64 protocol)
+/*
+ * From the arguments of socket(2). The kernel takes them as ints: the upper halves of the registers
+ * may hold anything.
+ */
+static __always_inline u32 transport_of_new_socket(u32 family, u32 type, u32 protocol)
 {
 	type &= SOCK_TYPE_MASK;
 	if (!protocol)
@@ -78,31 +85,31 @@ static __always_inline void describe_port(struct socket_description *to, void *s
 }
 
 /*
- * Pointers that were followed to the end once need not be again: which file operations are those of
+ * Addresses that save following the pointers to their end: which file operations are those of
  * sockets, and which socket operations are those of a transport. Both are constants of the kernel,
- * learnt when first met. 0 is what nothing is known of.
+ * learnt when first met. 0 means not learnt yet.
  */
 struct known {
 	u64 socket_file_operations;
-	u64 operations[KNOWN_OPERATIONS]; /* with the transport in the low bits, which are free */
+	u64 operations[KNOWN_OPERATIONS]; /* the transport is in the low bits, which are free */
 };
 
 #define TRANSPORT_BITS 3ULL
 
 BPF_ARRAY(known_pointers, struct known, 1);
 
-/* Slots are found by address: kernel objects of this kind are far apart, and a clash only costs. */
+/* By address: kernel objects of this kind are far apart, and a clash only costs time. */
 static __always_inline u32 operations_slot(u64 operations)
 {
 	return (operations >> 6) & (KNOWN_OPERATIONS - 1);
 }
 
-/* By asking the sock itself; remembers what is true of all sockets with these operations. */
+/* Reads the sock itself, and remembers what holds for all sockets with these operations. */
 static __always_inline void learn_transport(struct socket_description *to, struct known *known,
 					    u64 operations, void *sk)
 {
 	describe_sock(to, sk);
-	/* One word, one store: no CPU ever sees these operations with another's transport. */
+	/* One word, so one store: no CPU sees these operations with another one's transport. */
 	if (to->transport != TRANSPORT_OTHER)
 		known->operations[operations_slot(operations)] = operations | to->transport;
 }
@@ -115,7 +122,10 @@ static __always_inline void *file_of_descriptor(void *task, u32 descriptor)
 	READ_TASK_FIELD(&files, task, TASK_STRUCT_FILES);
 	if (!files)
 		return 0;
-	/* A typed pointer's field is a typed pointer, or a plain one behind two stars. */
+	/*
+	 * Also for files and fdt, which are not tasks: a field of a pointer with a type has a type
+	 * again, unless it is a pointer to pointers.
+	 */
 	READ_TASK_FIELD(&fdt, files, FILES_STRUCT_FDT);
 	if (!fdt)
 		return 0;
@@ -126,7 +136,7 @@ static __always_inline void *file_of_descriptor(void *task, u32 descriptor)
 	return file;
 }
 
-/* Whether the file is a socket's, by its inode and by the socket that points back at it. */
+/* Whether the file is a socket's: its inode says so, and the socket points back at the file. */
 static __always_inline bool is_socket_file(void *file, void *socket)
 {
 	void *inode = 0, *file_of_socket = 0;
@@ -134,14 +144,14 @@ static __always_inline bool is_socket_file(void *file, void *socket)
 
 	READ_FIELD(&inode, file, FILE_F_INODE);
 	READ_FIELD(&mode, inode, INODE_I_MODE);
-	/* An O_PATH descriptor of a Unix socket's name in a file system has this mode too. */
+	/* So far, it may be an O_PATH descriptor of a Unix socket's name in a file system. */
 	if ((mode & S_IFMT) != S_IFSOCK)
 		return false;
 	READ_FIELD(&file_of_socket, socket, SOCKET_FILE);
 	return file_of_socket == file;
 }
 
-/* false if the descriptor is not that of a socket, or of nothing at all */
+/* False if the descriptor is not a socket's, or is not open. */
 static __always_inline bool describe_descriptor(struct socket_description *to, void *task,
 						u32 descriptor)
 {

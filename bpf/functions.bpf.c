@@ -2,19 +2,17 @@
 /*
  * The function layer: calls inside the kernel, from the entry of a function to its return.
  *
- * Probes    for each function of tracer/model/operations.py that this kernel has, function_entered
- * and function_returned: by kprobe and kretprobe, or (BY_FENTRY) by fentry and fexit Maps
- * frames_by_place      thread % FRAME_PLACES -> struct frames functions_of_thread  FRAME_PLACE |
- * thread % FRAME_PLACES of threads with a place, those without -> struct frames; see in_flight.h
- *           function_cells       (function * PATHS + path) * TRANSPORTS + transport -> struct cell
- *           function_probes      function -> struct probe_stats
+ * Probes    function_entered and function_returned, at each function of tracer/model/operations.py
+ *           that this kernel has: by kprobe and kretprobe, or (BY_FENTRY) by fentry and fexit
+ * Maps      those of frames.h, in_flight.h and label.h, and
+ *   function_cells  (function * PATHS + path) * TRANSPORTS + transport -> struct cell, per CPU
  * Overhead  docs/benchmarks.md
- * Caveats   The functions nest (kernel_recvmsg calls sock_recvmsg calls tcp_recvmsg), and so may
- *           one function in itself, in a thread or in a soft interrupt on top of it. Each thread
- *           therefore has a stack of frames. A return is matched to the topmost frame of its
- *           function that lies at the same place of the kernel's stack. Frames above a match, or
- *           left when the stack is full, are of calls whose return was missed: a kretprobe with no
- *           room, an fexit whose program was at work on that CPU already. They are counted as lost.
+ * Caveats   A return is matched to the topmost frame of its function with the same stack pointer.
+ *           Frames above the match, or left when the stack of frames is full, are calls whose
+ * return was missed: a kretprobe had no room, or the fexit program was already running on that CPU,
+ * preempted. They are counted as lost. So are runs that the kernel itself skipped
+ *           (recursion_misses). Where the kernel preempts, tracer/session.py therefore prefers
+ *           kprobes.
  */
 
 #include "histogram.h"
@@ -24,13 +22,15 @@
 #include "describe_socket.h"
 #include "in_flight.h"
 #include "label.h"
+#include "frames.h"
+#include "function_socket.h"
 
-#define PATH_USER 0
-#define PATH_KERNEL 1
-#define PATHS 2
 #define PF_EXITING 4
-/* What differs from function to function: put into the instructions
- * (tracer/loading/function_layer.py). */
+
+/*
+ * What differs from function to function: numbers in the instructions that the loader replaces
+ * (tracer/loading/instructions.py).
+ */
 #define OF_FUNCTION(name)                                                        \
 	({                                                                       \
 		u64 constant;                                                    \
@@ -38,201 +38,7 @@
 		constant;                                                        \
 	})
 
-#define FRAME_PLACES 2048      /* a power of two */
-#define FRAME_PLACE (3U << 30) /* more than any thread's key */
-#define FRAMES 8	       /* a power of two, and more than functions nest */
-
-#ifdef BY_FENTRY
-#define IS_SAME_PLACE(entered, returned) ((entered) == (returned))
-#else
-/* How far the stack pointer at a return may be from that at the entry: the return address and what
- * a return trampoline pushes. Frames of one function are farther apart. */
-#define STACK_SLACK 64
-#define IS_SAME_PLACE(entered, returned) ((returned) - (entered) + STACK_SLACK <= 2 * STACK_SLACK)
-#endif
-
-struct frame {
-	u64 start_ns;
-	u64 stack_place;
-	u8 function;
-	u8 path;
-	u8 transport;
-	u8 seen_by; /* with copies: a bit for each that saw it enter */
-	u32 port;
-};
-
-struct frames {
-	u32 depth;
-	u32 returned_function; /* see note_return() */
-	u64 returned_from;
-	u32 owner; /* in frames_by_place: whose place this is; 0 for nobody's */
-	u32 pad;
-	struct frame frame[FRAMES];
-};
-
-BPF_ARRAY(frames_by_place, struct frames, FRAME_PLACES);
-BPF_HASH(functions_of_thread, u32, struct frames, THREADS);
-BPF_ARRAY(no_frames, struct frames, 1); /* too large for the stack */
 BPF_PERCPU_ARRAY(function_cells, struct cell, FUNCTIONS *PATHS *TRANSPORTS);
-BPF_PERCPU_ARRAY(function_probes, struct probe_stats, FUNCTIONS);
-
-/* The idle tasks of all CPUs share tid 0, and soft interrupts run on top of them. */
-static __always_inline u32 thread_key(u64 pid_tgid)
-{
-	u32 tid = pid_tgid;
-
-	return tid ? tid : 1U << 31 | bpf_get_smp_processor_id();
-}
-
-static __always_inline struct frames *place_of_frames(u32 key)
-{
-	u32 place = key & (FRAME_PLACES - 1);
-	struct frames *frames = frames_by_place.lookup(&place);
-
-	return frames && frames->owner == key ? frames : 0;
-}
-
-static __always_inline struct frames *find_frames(u32 key)
-{
-	struct frames *frames = place_of_frames(key);
-
-	return frames ? frames : functions_of_thread.lookup(&key);
-}
-
-/* As call_of_thread() in in_flight.h. */
-static __always_inline struct frames *frames_of_thread(u32 key)
-{
-	u32 zero = 0, place = key & (FRAME_PLACES - 1), place_key = FRAME_PLACE | place;
-	struct frames *frames = find_frames(key), *none = no_frames.lookup(&zero);
-
-	if (frames || !none)
-		return frames;
-	if (!functions_of_thread.insert(&place_key, none)) {
-		frames = frames_by_place.lookup(&place);
-		if (frames) {
-			frames->depth = 0;
-			frames->returned_function = 0;
-			frames->owner = key;
-		}
-	} else {
-		if (functions_of_thread.insert(&key, none))
-			return 0;
-		frames = functions_of_thread.lookup(&key);
-	}
-	count_event(EVENT_FUNCTION_THREAD_ADDED);
-	return frames;
-}
-
-static __always_inline void count_function_abandoned(u32 function)
-{
-	struct probe_stats *stats = function_probes.lookup(&function);
-
-	if (stats)
-		stats->abandoned++;
-	count_event(EVENT_RETURN_NOT_SEEN);
-}
-
-/* What a function's first arguments say of its socket; one of these for each kind of function. */
-
-/* By fentry the arguments come with their types, and their fields are plain loads. */
-#ifdef BY_FENTRY
-#define READ_ARGUMENT_FIELD(to, argument, offset) \
-	(*(to) = *(volatile typeof(*(to)) *)((char *)(argument) + (offset)))
-#else
-#define READ_ARGUMENT_FIELD READ_FIELD
-#endif
-
-/* A socket of user space has a file; one that code in the kernel made has none. */
-static __always_inline u8 path_of_file(void *file)
-{
-	return file ? PATH_USER : PATH_KERNEL;
-}
-
-static __always_inline void frame_of_socket(struct frame *frame, void *socket)
-{
-	struct socket_description to = {.transport = TRANSPORT_OTHER};
-	void *sk = 0, *file = 0;
-
-	READ_ARGUMENT_FIELD(&file, socket, SOCKET_FILE);
-	frame->path = path_of_file(file);
-	READ_ARGUMENT_FIELD(&sk, socket, SOCKET_SK);
-	if (sk)
-		describe_sock(&to, sk);
-	describe_port(&to, sk);
-	frame->transport = to.transport;
-	frame->port = to.port;
-}
-
-/* Functions of a protocol: its sockets are all of one transport. */
-static __always_inline void frame_of_sock(struct frame *frame, void *sk, u32 transport)
-{
-	struct socket_description to = {.transport = transport};
-	void *socket = 0, *file = 0;
-
-	READ_ARGUMENT_FIELD(&socket, sk, SOCK_SK_SOCKET);
-	if (socket)
-		READ_ARGUMENT_FIELD(&file, socket, SOCKET_FILE);
-	frame->path = path_of_file(file);
-	describe_port(&to, sk);
-	frame->transport = to.transport;
-	frame->port = to.port;
-}
-
-static __always_inline void frame_of_inode_file(struct frame *frame, void *file)
-{
-	struct socket_description to = {.transport = TRANSPORT_OTHER};
-	void *socket = 0, *sk = 0;
-
-	READ_FIELD(&socket, file, FILE_PRIVATE_DATA);
-	READ_FIELD(&sk, socket, SOCKET_SK);
-	describe_sock(&to, sk);
-	describe_port(&to, sk);
-	frame->transport = to.transport;
-	frame->port = to.port;
-	frame->path = PATH_USER;
-}
-
-static __always_inline void frame_of_new(struct frame *frame, u64 family, u64 type, u64 protocol)
-{
-	frame->transport = transport_of_new_socket(family, type, protocol);
-	frame->path = PATH_KERNEL;
-}
-
-/*
- * socket(2) and socketpair(2) call sock_create() too, and sock_release() if they fail later on;
- * those are no calls of the kernel's own. Where they are not traced themselves, they are marked
- * nevertheless (SUBJECT_UNCOUNTED).
- */
-static __always_inline bool is_in_socket_call(u64 pid_tgid)
-{
-	struct call *call = find_place_of_task(current_task());
-	u32 tid = pid_tgid;
-
-	if (!call)
-		call = threads.lookup(&tid);
-	return call && call->start_ns && call->operation == OPERATION_NEW;
-}
-
-static __always_inline void abandon_frames(struct frames *frames)
-{
-	u32 i;
-
-#pragma clang loop unroll(disable)
-	for (i = 0; i < FRAMES; i++)
-		if (i < frames->depth)
-			count_function_abandoned(frames->frame[i].function);
-	frames->depth = 0;
-}
-
-static __always_inline struct frame *frame_below_top(struct frames *frames, u32 distance)
-{
-	return &frames->frame[(frames->depth - 1 - distance) & (FRAMES - 1)];
-}
-
-static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 stack_place)
-{
-	return frame->function == function && IS_SAME_PLACE(frame->stack_place, stack_place);
-}
 
 static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 {
@@ -241,26 +47,10 @@ static __always_inline void enter_function(struct frame *frame, u64 pid_tgid)
 	struct probe_stats *stats;
 
 	if (!frames) {
-		if (!OF_FUNCTION(IS_COPY))
-			count_event(EVENT_START_MAP_FULL);
+		count_event(EVENT_START_MAP_FULL);
 		return;
 	}
-#ifdef HAVE_COPIES
-	frame->seen_by = 1 << OF_FUNCTION(IS_COPY);
-	if (frames->depth &&
-	    is_frame_of(frame_below_top(frames, 0), function, frame->stack_place)) {
-		struct frame *top = frame_below_top(frames, 0);
-
-		if (!(top->seen_by & frame->seen_by)) {
-			top->seen_by |= frame->seen_by;
-			return;
-		}
-		/* An earlier call, whose return was missed. */
-		count_function_abandoned(function);
-		frames->depth--;
-	}
-#endif
-	/* Nothing nests so deep: these are calls whose returns were missed, one after another. */
+	/* Functions do not nest so deep: these are calls whose returns were missed. */
 	if (frames->depth >= FRAMES)
 		abandon_frames(frames);
 	stats = function_probes.lookup(&function);
@@ -288,7 +78,7 @@ static __always_inline void finish_function(struct frame *frame, s64 ret, u64 by
 		add_call(cell, duration_ns(frame->start_ns, now_ns), ret, bytes);
 }
 
-/* A thread's last files are closed after its end was told; nothing must make its entry anew. */
+/* The last files of a thread are closed after on_thread_end(), which must stay the end of it. */
 static __always_inline bool is_ending(void)
 {
 	u32 flags = 0;
@@ -297,45 +87,15 @@ static __always_inline bool is_ending(void)
 	return flags & PF_EXITING;
 }
 
-/*
- * With copies, two programs see each return, in no order to rely on. The first leaves a note of
- * what it has dealt with; the second finds it, takes it away, and has nothing to do.
- */
-static __always_inline void note_return(struct frames *frames, u32 function, u64 stack_place)
+/* The call entered before the probes were there, or there was no room, which was counted then. */
+static __always_inline void function_without_entry(u32 key, u64 pid_tgid)
 {
-#ifdef HAVE_COPIES
-	frames->returned_function = function + 1;
-	frames->returned_from = stack_place;
-#endif
-}
-
-static __always_inline bool is_dealt_with(struct frames *frames, u32 function, u64 stack_place)
-{
-#ifdef HAVE_COPIES
-	if (frames->returned_function == function + 1 && frames->returned_from == stack_place) {
-		frames->returned_function = 0;
-		return true;
-	}
-#endif
-	return false;
-}
-
-/* It entered before the probes were there; or with no room, and was counted as such then. */
-static __always_inline void function_without_entry(u32 key, u64 pid_tgid, u32 function,
-						   u64 stack_place)
-{
-	struct frames *frames;
-
-	if (!is_armed() || !is_traced(pid_tgid) || is_ending())
+	if (!is_armed() || !is_traced(pid_tgid) || is_ending() || !frames_of_thread(key))
 		return;
-	frames = frames_of_thread(key);
-	if (!frames || is_dealt_with(frames, function, stack_place))
-		return;
-	note_return(frames, function, stack_place);
 	count_event(EVENT_RETURN_WITHOUT_ENTRY);
 }
 
-static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 stack_place,
+static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 stack_pointer,
 					  u64 pid_tgid)
 {
 	u64 now_ns = bpf_ktime_get_ns();
@@ -348,7 +108,7 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 #endif
 	frames = find_frames(key);
 	if (!frames) {
-		function_without_entry(key, pid_tgid, function, stack_place);
+		function_without_entry(key, pid_tgid);
 		return;
 	}
 	depth = frames->depth;
@@ -357,14 +117,13 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 	for (i = 0; i < FRAMES; i++) {
 		if (i >= depth || found < FRAMES)
 			break;
-		if (is_frame_of(frame_below_top(frames, i), function, stack_place))
+		if (is_frame_of(frame_below_top(frames, i), function, stack_pointer))
 			found = i;
 	}
 	if (found == FRAMES) {
-		function_without_entry(key, pid_tgid, function, stack_place);
+		function_without_entry(key, pid_tgid);
 		return;
 	}
-	note_return(frames, function, stack_place);
 	finish_function(frame_below_top(frames, found), ret, bytes, now_ns, pid_tgid);
 	FORGET_ORIGIN(found);
 #pragma clang loop unroll(disable)
@@ -374,37 +133,15 @@ static __always_inline void exit_function(u32 function, s64 ret, u64 bytes, u64 
 	frames->depth = depth - 1 - found;
 }
 
-/* The thread is gone, and its calls with it. */
-static __always_inline void forget_functions(u32 tid)
-{
-	struct frames *place = place_of_frames(tid);
-	struct frames *frames = place ? place : functions_of_thread.lookup(&tid);
-	u32 key = place ? FRAME_PLACE | (tid & (FRAME_PLACES - 1)) : tid;
-
-	if (!frames)
-		return;
-	abandon_frames(frames);
-	if (place)
-		place->owner = 0; /* before the place is anyone's again */
-	if (!functions_of_thread.delete(&key))
-		count_event(EVENT_FUNCTION_THREAD_REMOVED);
-}
-
-static __always_inline void forget_if_idle(u32 tid)
-{
-	struct frames *frames = find_frames(tid);
-
-	if (frames && !frames->depth)
-		forget_functions(tid);
-}
-
 #ifdef BY_FENTRY
-/* The arguments, a word each (a struct as many as it fills), and after them what was returned. */
+/* The arguments, a word each (a struct has as many as it fills), and then the returned value. */
 typedef u64 context;
 #define FUNCTION_ARGUMENT(ctx, number) ((ctx)[(number)-1])
-#define STACK_PLACE(ctx) (u64)(ctx) /* where its arguments were put */
+#define STACK_POINTER(ctx) (u64)(ctx) /* the address of the arguments */
 
-/* In assembler, since the compiler would make one load of them, from an address it computes first.
+/*
+ * In assembler, since the compiler would merge the cases into one load from a computed address,
+ * which the verifier refuses.
  */
 #define CASE_OF_SLOTS(slots)                                                                     \
       case slots:                                                                                \
@@ -429,7 +166,7 @@ static __always_inline s32 returned_value(context *ctx, u64 slots)
 #else
 typedef struct pt_regs context;
 #define FUNCTION_ARGUMENT(ctx, number) PT_REGS_PARM##number(ctx)
-#define STACK_PLACE(ctx) PT_REGS_SP(ctx)
+#define STACK_POINTER(ctx) PT_REGS_SP(ctx)
 
 static __always_inline s32 returned_value(context *ctx, u64 slots)
 {
@@ -443,7 +180,7 @@ int function_entered(context *ctx)
 	u64 path = OF_FUNCTION(PATH);
 	struct frame frame = {
 	    .function = OF_FUNCTION(NUMBER),
-	    .stack_place = STACK_PLACE(ctx),
+	    .stack_pointer = STACK_POINTER(ctx),
 	};
 
 	if (!is_traced(pid_tgid) || (OF_FUNCTION(SKIPS_NEW) && is_in_socket_call(pid_tgid)))
@@ -473,13 +210,13 @@ int function_returned(context *ctx)
 
 	if (OF_FUNCTION(SKIPS_NEW) && is_in_socket_call(pid_tgid))
 		return 0;
-	/* All of them return int, whose upper half is anything. */
+	/* They return int: the upper half of the register is undefined. */
 	if (returns != RETURNS_NOTHING)
 		ret = returned_value(ctx, OF_FUNCTION(SLOTS));
 	if (returns == RETURNS_BYTES && ret > 0)
 		bytes = ret;
-	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_PLACE(ctx), pid_tgid);
-	/* sock_close and sock_release, which threads pass that are ending. */
+	exit_function(OF_FUNCTION(NUMBER), ret, bytes, STACK_POINTER(ctx), pid_tgid);
+	/* sock_close and sock_release are also passed by threads that are ending. */
 	if ((OF_FUNCTION(ARGUMENT) == ARGUMENT_FILE || returns == RETURNS_NOTHING) && is_ending())
 		forget_if_idle(pid_tgid);
 	return 0;

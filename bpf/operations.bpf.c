@@ -83,15 +83,14 @@ static __always_inline void enter_call(void *registers, u32 number)
 {
 	struct system_call *known = system_calls.lookup(&number);
 	struct socket_description socket = {};
-	u64 thread, pid_tgid = 0;
+	u64 pid_tgid = 0;
 	struct call *call;
 	void *task;
 	bool counts;
 
 	if (!known || !known->subject)
 		return;
-	thread = thread_at(registers);
-	call = place_at_entry(thread, &task);
+	call = find_at_entry(registers, &task);
 	if (!call) {
 		pid_tgid = ids_of(task);
 		if (!is_of_traced_process(pid_tgid))
@@ -101,7 +100,7 @@ static __always_inline void enter_call(void *registers, u32 number)
 		return;
 	counts = describe_subject(&socket, known->subject, task, registers);
 	if (!call) {
-		call = call_of_thread(thread, task, pid_tgid);
+		call = enter_thread(registers, task, pid_tgid);
 		if (!call) {
 			if (counts && known->subject != SUBJECT_UNCOUNTED)
 				count_event(EVENT_START_MAP_FULL);
@@ -175,44 +174,42 @@ static __always_inline bool is_in_table(u32 number)
 #endif
 
 /*
- * A thread without a place of its own: it may have an entry in the hash. One that has none either,
- * and returns from a call that is traced, was in it before tracing began; the entry made here keeps
- * its later reads of files from looking the same.
+ * The call of a thread that find_at_return() does not find. A thread that is not known at all, and
+ * returns from a call that is traced, was in it before tracing began. It is made known here, so
+ * that its later reads of files do not look the same.
  */
-static __always_inline struct call *call_of_other_thread(u64 thread, void *registers)
+static __always_inline struct call *call_of_other_thread(void *registers)
 {
 	u64 pid_tgid;
 	struct call *call;
 	void *task;
-	u32 tid;
 
 	if (!RETURNS_FROM_TABLE(registers))
 		return 0;
 	task = current_task();
 	pid_tgid = ids_of(task);
-	tid = pid_tgid;
 #ifdef FILTER_PIDS
 	if (!is_followed(pid_tgid >> 32))
 		return 0;
 #endif
-	call = threads.lookup(&tid);
+	call = find_thread(pid_tgid);
 	if (call)
 		return call;
 	if (!is_armed() || !is_traced(pid_tgid) || is_32_bit(task))
 		return 0;
-	/* Without room for it, it was counted as such when it entered. */
-	if (call_of_thread(thread, task, pid_tgid))
+	/* If there is no room for it, that was counted when it entered. */
+	if (enter_thread(registers, task, pid_tgid))
 		count_event(EVENT_RETURN_WITHOUT_ENTRY);
 	return 0;
 }
 
 static __always_inline void leave_call(void *registers, s64 ret)
 {
-	u64 thread = thread_at(registers), now_ns;
-	struct call *call = find_place(thread);
+	struct call *call = find_at_return(registers);
+	u64 now_ns;
 
 	if (!call)
-		call = call_of_other_thread(thread, registers);
+		call = call_of_other_thread(registers);
 	if (!call || !call->start_ns)
 		return;
 	if (!RETURNS_FROM(call, registers)) {

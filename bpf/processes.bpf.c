@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Processes and threads as they come and go: who is followed, and whose entries can be dropped.
+ * Processes and threads as they start and end: which processes are followed, and when what is kept
+ * of a thread can be dropped.
  *
- * Probes    raw tracepoints sched_process_fork (with FOLLOW_FORKS), sched_process_exec,
- *           sched_process_exit
- * Maps      those of filter.h, in_flight.h and functions.bpf.c
- * Overhead  none per call; some 100 ns for each thread that ends on the machine
+ * Probes    raw tracepoints sched_process_fork (with FOLLOW_FORKS) -> on_fork, sched_process_exec
+ * -> on_exec, sched_process_exit -> on_thread_end Maps      those of filter.h, in_flight.h and
+ * frames.h Overhead  none per call; some 100 ns for each thread that ends on the machine Caveats
+ * Where the kernel preempts programs at tracepoints, it may skip them. They are attached twice
+ * there (tracer/loading/source.py), so each must do no harm when it runs twice.
  */
 
 #include "current.h"
@@ -13,14 +15,14 @@
 #include "in_flight.h"
 
 #ifdef FOLLOW_FORKS
-/* The parent, the child */
+/* Arguments: the parent's task, the child's task. */
 int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 tid = 0;
 
 	if (!is_followed(bpf_get_current_pid_tgid() >> 32))
 		return 0;
-	/* For a new thread this is its tid, which does no harm: on_thread_end() ends it. */
+	/* A new thread has its own tid here. That does no harm: on_thread_end() clears it. */
 	READ_FIELD(&tid, ctx->args[1], TASK_STRUCT_PID);
 	set_followed(tid, 1);
 	return 0;
@@ -28,8 +30,8 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 #endif
 
 /*
- * The task, the tid it had, the program. A thread that executes a program while others run takes
- * over the tid of the first thread.
+ * Arguments: the task, the tid it had before, the program. A thread that executes a program while
+ * the process has other threads takes over the tid of the first thread.
  */
 int on_exec(struct bpf_raw_tracepoint_args *ctx)
 {

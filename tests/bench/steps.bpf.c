@@ -28,16 +28,16 @@ int step_table(struct bpf_raw_tracepoint_args *ctx)
 
 int step_thread(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct call *call = find_place(thread_at((void *)ctx->args[0]));
+	struct call *call = find_in_slot(stack_key_at((void *)ctx->args[0]));
 	void *task;
 
-	KEEP(call && is_still_its(call, &task) && is_traced_now() && !is_32_bit(task));
+	KEEP(call && is_of_current_thread(call, &task) && is_traced_now() && !is_32_bit(task));
 	return 0;
 }
 
 int step_thread_again(struct bpf_raw_tracepoint_args *ctx)
 {
-	KEEP(find_place(thread_at((void *)ctx->args[0])));
+	KEEP(find_in_slot(stack_key_at((void *)ctx->args[0])));
 	return 0;
 }
 
@@ -52,10 +52,10 @@ int step_newcomer(struct bpf_raw_tracepoint_args *ctx)
 int step_thread_and_socket(struct bpf_raw_tracepoint_args *ctx)
 {
 	void *registers = (void *)ctx->args[0], *task;
-	struct call *call = find_place(thread_at(registers));
+	struct call *call = find_in_slot(stack_key_at(registers));
 	struct socket_description socket = {};
 
-	if (!call || !is_still_its(call, &task))
+	if (!call || !is_of_current_thread(call, &task))
 		return 0;
 	KEEP(describe_descriptor(&socket, task, argument(registers, ARGUMENT_1)));
 	KEEP(socket.transport);

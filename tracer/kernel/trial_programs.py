@@ -205,7 +205,7 @@ def open_event(kind: int, config: int = 0, name: str | None = None) -> Iterator[
         config1=ctypes.addressof(function) if function else 0,
     )
     libc = ctypes.CDLL(None, use_errno=True)
-    number = ctypes.c_long(architecture().numbers["perf_event_open"])
+    number = ctypes.c_long(architecture().perf_event_open)
     every_process, first_cpu, no_group = map(ctypes.c_int, (-1, 0, -1))
     flags = ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC)
     with closing(

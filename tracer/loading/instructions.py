@@ -34,7 +34,7 @@ _HELPER = 0x7EAD0001
 _FUNCTION, _WORDS = "bpf_rdonly_cast", "timespec64"
 """The type that everything is cast to: two words of 8 bytes that are plain numbers."""
 
-_CONSTANTS = ("NUMBER", "ARGUMENT", "SLOTS", "RETURNS", "PATH", "TRANSPORT", "SKIPS_NEW", "IS_COPY")
+_CONSTANTS = ("NUMBER", "ARGUMENT", "SLOTS", "RETURNS", "PATH", "TRANSPORT", "SKIPS_NEW")
 _FIRST_CONSTANT = 0x7EAD1000
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The operation layer: which system calls it traces, and how its two programs get to see them.
+"""The operation layer: which system calls it traces, and where its two programs attach.
 
 The programs are those of bpf/operations.bpf.c.
 """
@@ -10,18 +10,18 @@ from tracer.kernel.architecture import architecture
 from tracer.kernel.btf import KernelTypes
 from tracer.loading.attachments import Attachment
 from tracer.model.config import Config
-from tracer.model.operations import OPERATIONS, Bytes, Subject, SystemCall, system_calls
+from tracer.model.operations import (
+    MARKED,
+    Bytes,
+    Subject,
+    SystemCall,
+    operation_number,
+    system_calls,
+)
 
 __all__ = ["OperationLayer", "functions_of_calls", "operation_layer", "targets_of_call"]
 
 _ENTERED, _RETURNED = "enter_system_call", "exit_system_call"
-
-_SUBJECTS = {name: i for i, name in enumerate(["NONE", *Subject.__members__, "UNCOUNTED"])}
-_BYTES = {name: i for i, name in enumerate([*Bytes.__members__, "UNCOUNTED"])}
-"""The enumerations of tracer/model/operations.py as numbers, for the kernel side."""
-
-_NEW = [operation.name for operation in OPERATIONS].index("new")
-_MARKED = ("socket", "socketpair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,17 @@ def operation_layer(
     `mechanism` is "tracepoint" or "kprobe_multi".
     """
     calls = [
-        (OPERATIONS.index(operation), call)
+        (operation_number(operation.name), call)
         for operation, call in system_calls()
-        if _is_here(call) and (not config.operations or operation.name in config.operations)
+        if _number(call) is not None
+        and (not config.operations or operation.name in config.operations)
     ]
     table = _table(calls, with_marks=with_functions)
     return OperationLayer(
         mechanism,
         tuple(call.name for _, call in calls),
         table,
-        _attachments(mechanism, table),
+        _attachments(mechanism, [*MARKED, *(call for _, call in calls)], table),
         (
             ("PROBES", len(calls)),
             *([("BY_FUNCTION", 1)] * (mechanism == "kprobe_multi")),
@@ -67,7 +68,8 @@ def operation_layer(
 
 def functions_of_calls() -> list[str]:
     """The kernel's functions of all system calls that the layer may be attached to."""
-    names = {*_MARKED, *(call.name for _, call in system_calls() if _is_here(call))}
+    calls = [*MARKED, *(call for _, call in system_calls())]
+    names = {call.name for call in calls if _number(call) is not None}
     return [architecture().prefix + name for name in names]
 
 
@@ -78,39 +80,35 @@ def targets_of_call(mechanism: str, call: str) -> tuple[str, ...]:
     return (architecture().prefix + call,)
 
 
-def _is_here(call: SystemCall) -> bool:
-    return call.name in architecture().numbers
+def _number(call: SystemCall) -> int | None:
+    return call.number_on(architecture().machine)
 
 
 def _table(calls: list[tuple[int, SystemCall]], *, with_marks: bool) -> dict[int, dict[str, int]]:
-    numbers = architecture().numbers
-    found = {}
-    if with_marks:
-        # Not counted, but to be told from calls of the kernel's own (bpf/functions.bpf.c).
-        mark = _row(_SUBJECTS["UNCOUNTED"], _BYTES["UNCOUNTED"], _NEW, len(calls))
-        found = {numbers[name]: mark for name in _MARKED}
+    """The map `system_calls`, by number; a call that counts is not marked."""
+    mark = _row(Subject.UNCOUNTED, Bytes.UNCOUNTED, operation_number("new"), len(calls))
+    found = {_number(call): mark for call in MARKED if with_marks}
     for probe, (operation, call) in enumerate(calls):
-        subject, moved = _SUBJECTS[call.subject.name], _BYTES[call.bytes.name]
-        found[numbers[call.name]] = _row(subject, moved, operation, probe)
-    return found
+        found[_number(call)] = _row(call.subject, call.bytes, operation, probe)
+    return {number: row for number, row in found.items() if number is not None}
 
 
 def _row(subject: int, moved: int, operation: int, probe: int) -> dict[str, int]:
-    """The fields of struct system_call."""
+    """The fields of struct system_call (bpf/operations.bpf.c)."""
     return {"subject": subject, "bytes": moved, "operation": operation, "probe": probe}
 
 
-def _attachments(mechanism: str, table: dict[int, dict[str, int]]) -> tuple[Attachment, ...]:
-    """The return first: what is seen entering is then always seen returning."""
+def _attachments(
+    mechanism: str, calls: list[SystemCall], table: dict[int, dict[str, int]]
+) -> tuple[Attachment, ...]:
+    """The program at the return first: a call that is seen entering is then seen returning."""
     if mechanism == "tracepoint":
         return (
             Attachment("raw_tracepoint", _RETURNED, "sys_exit"),
             Attachment("raw_tracepoint", _ENTERED, "sys_enter"),
         )
-    own = architecture()
-    functions = ",".join(
-        own.prefix + name for name, number in own.numbers.items() if number in table
-    )
+    names = dict.fromkeys(call.name for call in calls if _number(call) in table)
+    functions = ",".join(architecture().prefix + name for name in names)
     return (
         Attachment("kretprobe_multi", _RETURNED, functions),
         Attachment("kprobe_multi", _ENTERED, functions),
@@ -124,14 +122,9 @@ def _macros(types: KernelTypes) -> dict[str, object]:
         for i, (field, extra) in enumerate(own.arguments, 1)
     }
     field, bit = own.compat
-    return (
-        arguments
-        | {f"SUBJECT_{name}": number for name, number in _SUBJECTS.items()}
-        | {f"BYTES_{name}": number for name, number in _BYTES.items()}
-        | {
-            "SYSTEM_CALL_NUMBERS": max(own.numbers.values()) + 1,
-            "SYSTEM_CALL_NUMBER": types.offset_of("pt_regs", own.number),
-            "THREAD_INFO_COMPAT": types.offset_of("thread_info", field),
-            "COMPAT_BIT": bit,
-        }
-    )
+    return arguments | {
+        "SYSTEM_CALL_NUMBERS": max(own.numbers.values()) + 1,
+        "SYSTEM_CALL_NUMBER": types.offset_of("pt_regs", own.number),
+        "THREAD_INFO_COMPAT": types.offset_of("thread_info", field),
+        "COMPAT_BIT": bit,
+    }

@@ -21,12 +21,14 @@ __all__ = ["Plan", "make_plan", "operations_by", "preempts_tracepoints"]
 class Plan:
     """`operations` is "tracepoint" or "kprobe_multi"; `functions` "kprobe", "fentry" or None.
 
-    `casts` are what the programs read the kernel's memory by, None where it takes a helper.
+    `casts` says how the programs read kernel memory without a helper, None if they need one.
+    `copies`: the programs that follow processes are attached twice.
     """
 
     operations: str
     functions: str | None
     casts: Casts | None
+    copies: bool
 
 
 def make_plan(mechanism: str, types: KernelTypes) -> Plan:
@@ -39,14 +41,15 @@ def make_plan(mechanism: str, types: KernelTypes) -> Plan:
         operations=operations_by(types),
         functions=_functions_by(mechanism),
         casts=casts if casts is not None and can_cast(casts.function, casts.words) else None,
+        copies=preempts_tracepoints(types),
     )
 
 
 def operations_by(types: KernelTypes) -> str:
     """The operation layer's mechanism here, "tracepoint" or "kprobe_multi".
 
-    Tracepoints, wherever nothing preempts their programs, and where kprobe_multi does not work: a
-    kprobe's program is never preempted.
+    Tracepoints are used where the kernel does not preempt their programs, and where kprobe_multi
+    does not work. A kprobe's program is never preempted.
     """
     if not preempts_tracepoints(types):
         return "tracepoint"

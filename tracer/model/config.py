@@ -38,6 +38,8 @@ class Config:
     with a label. `threads` is the maximum number of threads in the map of threads; 0 means four
     times the number of threads on the machine, at least 4,096. `measure_cost` enables the kernel's
     statistics of BPF run time, which make each run slower. `tracer_pid` is never traced.
+    `in_flight` is how the kernel side finds the call of a thread: "stack", or "hash", which is
+    simpler and slower and serves as its check in tests (bpf/in_flight.h).
     """
 
     filter: Filter = field(default_factory=Filter)
@@ -48,3 +50,4 @@ class Config:
     threads: int = 0
     measure_cost: bool = False
     tracer_pid: int = 0
+    in_flight: str = "stack"

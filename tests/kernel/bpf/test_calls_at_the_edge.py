@@ -349,6 +349,32 @@ def test_raw_sockets_are_other_whatever_their_protocol(session: Session) -> None
     assert counts.calls("getsockname", "other") == counts.calls("getsockname")
 
 
+def test_the_upper_halves_of_the_arguments_of_socket_are_ignored(session: Session) -> None:
+    """They are ints for the kernel, and may hold anything there; the lower halves count in full."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def create(*arguments: int) -> int:
+        number = ctypes.c_long(NUMBERS["socket"])
+        return int(libc.syscall(number, *(ctypes.c_long(argument) for argument in arguments)))
+
+    upper = 1 << 32
+    with counted(session) as counts:
+        tcp = [create(socket.AF_INET, socket.SOCK_STREAM, 3 * upper) for _ in range(N)]
+        udp = [
+            create(5 * upper | socket.AF_INET, 7 * upper | socket.SOCK_DGRAM, upper | 17)
+            for _ in range(N)
+        ]
+        # Families and protocols that do not exist, though their lowest 16 bits do.
+        assert create(1 << 16 | socket.AF_INET, socket.SOCK_STREAM, 0) == -1
+        assert create(socket.AF_INET, socket.SOCK_STREAM, 1 << 16 | socket.IPPROTO_TCP) == -1
+    for descriptor in tcp + udp:
+        os.close(descriptor)
+    assert counts.calls("new", "tcp") == N
+    assert counts.calls("new", "udp") == N
+    assert counts.calls("new", "other") == 2
+    assert counts.errors("new") == {"EAFNOSUPPORT": 1, "EINVAL": 1}
+
+
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="how 32-bit calls are made on x86-64")
 def test_calls_of_32_bit_programs_are_not_taken_for_others(session: Session) -> None:
     """Number 41 is dup there, and socket for 64-bit programs; 6 is close, and lstat."""

@@ -14,7 +14,7 @@ from tracer.kernel.architecture import architecture
 from tracer.kernel.btf import KernelTypes
 from tracer.kernel.mechanisms import works
 from tracer.loading.plan import preempts_tracepoints
-from tracer.model.operations import OPERATIONS, Subject, system_calls
+from tracer.model.operations import OPERATIONS, Bytes, Subject, system_calls
 from tracer.session import Session
 
 WORK = """
@@ -71,7 +71,7 @@ def _by_strace(log: str) -> tuple[Counter[str], Counter[str], Counter[tuple[str,
         number[operation.name] += 1
         if match["errno"]:
             errors[operation.name, match["errno"]] += 1
-        elif call.bytes.value == "returned":
+        elif call.bytes is Bytes.RETURNED:
             moved[operation.name] += int(match["result"])
     return number, moved, errors
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a thread is found again (bpf/in_flight.h): by its place, by hash, or as what it is not."""
+"""How a thread is found again (bpf/in_flight_stack.h): by its slot, by hash, or not at all."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from tracer.loading.parent import program_for
 from tracer.model.config import Config, Filter
 from tracer.session import Session
 
-_PLACE = 1 << 31  # as bpf/in_flight.h has it
+_SLOT_KEY = 1 << 31  # as in bpf/in_flight_stack.h
 
 
 def in_a_new_thread(work: Callable[[], object]) -> None:
@@ -28,7 +28,7 @@ def in_a_new_thread(work: Callable[[], object]) -> None:
     thread.join()
 
 
-def taken_places(session: Session) -> int:
+def taken_slots(session: Session) -> int:
     return sum(any(value) for _, value in session._running().maps["calls"].items())
 
 
@@ -37,15 +37,15 @@ def entries(session: Session) -> set[int]:
     return {int.from_bytes(key, "little") for key in keys}
 
 
-def leave_no_place(maps: dict[str, Map]) -> None:
-    """Take them all, in the name of nobody."""
+def take_all_slots(maps: dict[str, Map]) -> None:
+    """Leave no free slot for any thread."""
     layout = maps["threads"].layout
-    for place in range(maps["calls"].capacity):
-        maps["threads"].insert(layout.key.pack(value=_PLACE | place), layout.value.pack())
+    for slot in range(maps["calls"].capacity):
+        maps["threads"].insert(layout.key.pack(value=_SLOT_KEY | slot), layout.value.pack())
 
 
 def see_no_end(session: Session) -> None:
-    """Detach what tells that threads end."""
+    """Detach the programs that are told when threads end."""
     loaded = session._running()
     names = [item.program for item in program_for(session.config).attachments]
     held = zip(names, loaded.descriptors[-len(names) :], strict=True)
@@ -54,9 +54,9 @@ def see_no_end(session: Session) -> None:
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("with_places", [True, False])
-def test_threads_come_and_go_and_nothing_of_them_stays(with_places: bool) -> None:
-    """Those that execute a program in another thread's stead, too."""
+@pytest.mark.parametrize("with_slots", [True, False])
+def test_threads_come_and_go_and_nothing_of_them_stays(with_slots: bool) -> None:
+    """Including threads that execute a program and take over the first thread's id."""
     one, two = udp_pair()
     descriptor = os.dup(one.fileno())
     os.set_inheritable(descriptor, True)
@@ -69,26 +69,26 @@ def test_threads_come_and_go_and_nothing_of_them_stays(with_places: bool) -> Non
     own = Filter(pids=(os.getpid(),), follow_forks=True)
     config = Config(filter=own, threads=20_000, mechanism="tracepoint", operations=("send",))
     with Session(config) as session:
-        if not with_places:
-            leave_no_place(session._running().maps)
+        if not with_slots:
+            take_all_slots(session._running().maps)
         eval(send)  # this thread is known
-        before, taken = entries(session), taken_places(session)
+        before, taken = entries(session), taken_slots(session)
         with counted(session) as counts:
             for _ in range(4):
                 in_a_new_thread(lambda: eval(send))
             executing = Child(lambda: in_a_new_thread(send_and_execute))
             assert executing.wait() == 0
         wait_until(lambda: entries(session) == before, "the threads' entries to go")
-        if not with_places:
-            assert taken_places(session) == taken
+        if not with_slots:
+            assert taken_slots(session) == taken
     os.close(descriptor)
     two.close()
     assert counts.calls("send", "udp") == 6 * N
     assert not counts.lost
 
 
-def test_a_thread_that_was_blocked_when_tracing_began_gets_a_place() -> None:
-    """Until it enters a call, it has the entry that the tracer made."""
+def test_a_thread_that_was_blocked_when_tracing_began_gets_a_slot() -> None:
+    """Until it enters a call, it has an entry that the tracer made."""
     one, two = udp_pair()
     reader, writer = os.pipe()
 
@@ -118,7 +118,7 @@ def test_a_thread_that_was_blocked_when_tracing_began_gets_a_place() -> None:
     assert not counts.lost
 
 
-def test_calls_whose_returns_are_missed_are_told_with_the_thread_s_next_call() -> None:
+def test_a_call_whose_return_is_missed_is_counted_as_lost_at_the_next_call() -> None:
     one, _two = udp_pair()
     config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
     with Session(config) as session:
@@ -131,24 +131,24 @@ def test_calls_whose_returns_are_missed_are_told_with_the_thread_s_next_call() -
         assert counts.in_progress == {"send": 1}
 
 
-def test_a_thread_takes_over_the_place_of_one_whose_end_was_not_seen() -> None:
-    """Their kernel stack is the same, and what is known of the first thread is wrong by then."""
+def test_a_thread_takes_over_the_slot_of_one_whose_end_was_not_seen() -> None:
+    """Both have the same kernel stack, and what the slot holds of the first is out of date."""
     one, two = tcp_pair()
     config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
     with Session(config) as session:
         see_no_end(session)
-        two.getsockname()  # this thread has its place
-        taken, threads = taken_places(session), 0
+        two.getsockname()  # this thread has a slot now
+        taken, threads = taken_slots(session), 0
 
         def is_taken_over() -> bool:
             nonlocal threads
             threads += 1
             in_a_new_thread(lambda: [one.send(b"x") for _ in range(N)])
             assert two.recvmsg({"iov_len": N}, None, "W")[1] == N
-            return taken_places(session) < taken + threads
+            return taken_slots(session) < taken + threads
 
         with counted(session) as counts:
-            # The kernel hands out a stack again when it likes.
+            # When the kernel reuses a stack is up to it.
             wait_until(is_taken_over, "a thread on another one's stack")
             for _ in range(5):
                 is_taken_over()
@@ -157,7 +157,7 @@ def test_a_thread_takes_over_the_place_of_one_whose_end_was_not_seen() -> None:
 
 
 def test_processes_on_one_stack_are_told_apart() -> None:
-    """One that is not followed, on the stack of one that was, does not count."""
+    """A process that is not followed does not count, even on the stack of one that was."""
     orders, commander = socket.socketpair()
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 
@@ -177,7 +177,7 @@ def test_processes_on_one_stack_are_told_apart() -> None:
     config = Config(filter=own, mechanism="tracepoint", operations=("send",), label="pid")
     with Session(config) as session:
         see_no_end(session)
-        taken, followed = taken_places(session), []
+        taken, followed = taken_slots(session), []
 
         def is_taken_over() -> bool:
             child = Child(send)
@@ -185,7 +185,7 @@ def test_processes_on_one_stack_are_told_apart() -> None:
             assert child.wait() == 0
             commander.send(b".")
             assert commander.recv(1) == b"."
-            return taken_places(session) < taken + len(followed)
+            return taken_slots(session) < taken + len(followed)
 
         wait_until(is_taken_over, "a process on another one's stack")
         for _ in range(10):
