@@ -56,8 +56,8 @@ while true do
     members[#members + 1] = server:accept()
     poll = socket.poll(members)
   else
-    -- An error of the kernel is raised as a number, such as -104 (ECONNRESET) after a reset. Any other
-    -- error is a bug in this script, and is raised again.
+    -- An error of the kernel is raised as a number, such as -104 (ECONNRESET) after a reset. Any
+    -- other error is a bug in this script, and is raised again.
     local done, result = pcall(serve, ready)
     if not done and math.type(result) ~= "integer" then
       error(result, 0)

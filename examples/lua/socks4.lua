@@ -4,10 +4,10 @@
 --   lunatik-socket run examples/lua/socks4.lua [PORT] --trace
 --   curl --socks4 127.0.0.1:1080 http://93.184.216.34/
 --
--- A client sends a request and gets an answer. After that, the data of each side is forwarded to the
--- other, until one of them ends. One loop serves all clients with calls that block: all wait while
--- a target is being connected, or while one side does not read. That keeps the script short. For
--- real traffic use `lunatik-socket serve socks4`.
+-- A client sends a request and gets an answer. After that, the data of each side is forwarded to
+-- the other, until one of them ends. One loop serves all clients with calls that block: all wait
+-- while a target is being connected, or while one side does not read. That keeps the script short.
+-- For real traffic use `lunatik-socket serve socks4`.
 
 local port = math.tointeger(arg and arg[1] or 1080)
 

@@ -35,7 +35,9 @@ def examples(language: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("code", list(examples("python")))
-def test_an_example_prints_what_it_says(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_example_prints_what_the_page_says(
+    code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = signal.getsignal(signal.SIGPIPE)
     exec(compile(code, str(PAGE), "exec"), {"__name__": "example"})
     assert signal.getsignal(signal.SIGPIPE) == before
@@ -43,7 +45,7 @@ def test_an_example_prints_what_it_says(code: str, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("code", list(examples("lua")))
-def test_an_example_in_lua_prints_what_it_says(code: str) -> None:
+def test_an_example_in_lua_prints_what_the_page_says(code: str) -> None:
     lines: list[str] = []
     State(log=lines.append).run(code.encode(), str(PAGE))
     assert [line.replace("\t", " ") for line in lines] == SHOWN_IN_LUA.findall(code)
