@@ -1,31 +1,31 @@
 -- SPDX-License-Identifier: MIT
--- An echo server for many clients, with the documented calls alone:
+-- An echo server for many clients, with only the documented calls:
 --
 --   lunatik-socket run examples/lua/echo.lua [PORT]          try: nc 127.0.0.1 10007
 --
--- One loop waits on all sockets at once and serves the one that can be read. The calls block, as
--- those of a script in the kernel do: a client that takes nothing holds up the others.
+-- One loop waits on all sockets at once and serves the socket that can be read. The calls block, as
+-- they do in the kernel: a client that does not read delays all others.
 
 local port = math.tointeger(arg and arg[1] or 10007)
 
 local server = socket.new("inet", "tcp")
-server:setsockopt("s", "ra", 1) -- SO_REUSEADDR: start again at once
+server:setsockopt("s", "ra", 1) -- SO_REUSEADDR: can be started again at once
 server:bind("127.0.0.1", port)
 server:listen(128)
 print(("echo on %s:%d"):format(server:getsockname()))
 
--- One buffer for everybody: between two calls nothing is kept in it.
+-- One buffer for all clients: it keeps nothing from one call to the next.
 local buffer = data.new(65536)
 
 local function send_all(sock, size)
   local sent = 0
   while sent < size do
-    -- A segment is a part of the same memory: nothing is copied.
+    -- A segment shares the memory of its buffer, so nothing is copied.
     sent = sent + sock:send(buffer:segment(sent, size - sent))
   end
 end
 
--- Returns whether the client is still there.
+-- Returns false when the client has closed its side.
 local function serve(client)
   local _, size = client:recv(buffer)
   if size == 0 then
@@ -47,7 +47,7 @@ local function without(sock)
   return rest
 end
 
--- A poll is made for a set of sockets, and made anew when the set changes.
+-- A poll has a fixed set of sockets, so a new one is made when the set changes.
 local poll = socket.poll(members)
 
 while true do
@@ -56,8 +56,8 @@ while true do
     members[#members + 1] = server:accept()
     poll = socket.poll(members)
   else
-    -- What the kernel refuses is raised as a number, such as -104 when the client has reset the
-    -- connection. Anything else is a fault of this script and goes on up.
+    -- An error of the kernel is raised as a number, such as -104 (ECONNRESET) after a reset. Any
+    -- other error is a bug in this script, and is raised again.
     local done, result = pcall(serve, ready)
     if not done and math.type(result) ~= "integer" then
       error(result, 0)

@@ -1,17 +1,17 @@
 -- SPDX-License-Identifier: MIT
--- A SOCKSv4 proxy for many clients (CONNECT to an address), with the documented calls alone:
+-- A SOCKSv4 proxy for many clients (CONNECT to an address), with only the documented calls:
 --
 --   lunatik-socket run examples/lua/socks4.lua [PORT] --trace
 --   curl --socks4 127.0.0.1:1080 http://93.184.216.34/
 --
--- A client sends a request and gets an answer; from then on whatever one side sends goes to the
--- other, until one of them ends. One loop serves everybody, by calls that block: while a target
--- is being connected to, or while somebody does not take what is sent, the others wait. That is
--- what makes it short. `lunatik-socket serve socks4` is the one for real traffic.
+-- A client sends a request and gets an answer. After that, the data of each side is forwarded to
+-- the other, until one of them ends. One loop serves all clients with calls that block: all wait
+-- while a target is being connected, or while one side does not read. That keeps the script short.
+-- For real traffic use `lunatik-socket serve socks4`.
 
 local port = math.tointeger(arg and arg[1] or 1080)
 
--- The request, as it lies in memory: offsets and lengths in bits. A user id follows, ended by 0.
+-- The layout of the request, in bits. A user id follows, terminated by a zero byte.
 local REQUEST = data.layout({
   version = { 0, 8 },
   command = { 8, 8 },
@@ -27,7 +27,7 @@ server:bind("127.0.0.1", port)
 server:listen(128)
 print(("SOCKSv4 on %s:%d"):format(server:getsockname()))
 
-local requests = {} -- client -> { bytes = its request as far as it has come, size = of that }
+local requests = {} -- client -> { bytes = buffer of its request, size = bytes received so far }
 local other = {} -- each side of a connection -> the other side
 local buffer = data.new(65536)
 
@@ -42,14 +42,14 @@ local function answer(client, code)
   send_all(client, data.new({ 0, code, 0, 0, 0, 0, 0, 0 }), 8)
 end
 
--- Returns the connection to where the request asks for, or nil if that cannot be had.
+-- Returns a connection to the requested target, or nil if the request is refused or fails.
 local function connect(request)
-  -- An address 0.0.0.x says in version 4a that a name follows, to be looked up here.
+  -- In version 4a an address 0.0.0.x means that a name follows. Names are not supported here.
   if request.version ~= 4 or request.command ~= CONNECT or request.ip >> 8 == 0 then
     return nil
   end
   local target = socket.new("inet", "tcp")
-  -- The address is an integer, and the call takes integers. A port of 0 is refused by connect.
+  -- connect takes the address as an integer, and refuses port 0.
   local connected, cause = pcall(target.connect, target, request.ip, request.port)
   if connected then
     return target
@@ -58,7 +58,7 @@ local function connect(request)
   target:close()
 end
 
--- Returns the members that come and whether the client stays.
+-- Returns the new members and whether the client stays.
 local function take_request(client)
   local request = requests[client]
   local _, size = client:recv(request.bytes:segment(request.size))
@@ -68,7 +68,7 @@ local function take_request(client)
   end
   local last = request.bytes[request.size]
   if request.size <= REQUEST_BYTES or last ~= 0 then
-    return {}, request.size < LONGEST_REQUEST -- not yet all of it
+    return {}, request.size < LONGEST_REQUEST -- not complete yet
   end
   requests[client] = nil
   local target = connect(request.bytes:layout(REQUEST))
@@ -81,7 +81,7 @@ local function take_request(client)
   return { target }, true
 end
 
--- Passes on what has come; the end of one direction is the end of the connection.
+-- Forwards the received data. The end of one direction ends the connection.
 local function pass_on(sock)
   local _, size = sock:recv(buffer)
   if size == 0 then
@@ -93,7 +93,7 @@ end
 
 local members = { server }
 
--- Closes a socket and the other side of it, and leaves them out of what is waited on.
+-- Closes a socket and its other side, and removes both from the members.
 local function drop(sock)
   local gone = { [sock] = true }
   if other[sock] then
@@ -125,7 +125,7 @@ while true do
     local serve = requests[ready] and take_request or pass_on
     local done, new, stays = pcall(serve, ready)
     if not done and math.type(new) ~= "integer" then
-      error(new, 0) -- not an error of the kernel's but a fault of this script
+      error(new, 0) -- not an error of the kernel, but a bug in this script
     end
     for _, member in ipairs(done and new or {}) do
       members[#members + 1] = member
@@ -134,7 +134,7 @@ while true do
       drop(ready)
     end
   end
-  -- A poll is made for a set of sockets, and made anew when the set changes.
+  -- A poll has a fixed set of sockets, so a new one is made when the set changes.
   if #members ~= before then
     poll = socket.poll(members)
   end

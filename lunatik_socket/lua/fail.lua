@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- How calls fail. An error of the kernel is raised as its code, a negative integer. A wrong argument
--- is raised as a message that begins with the script's file and line.
+-- How calls fail. An error of the kernel is raised as its code, a negative integer. A wrong
+-- argument is raised as a message that begins with the script's file and line.
 
 local own_source = ...
 local getinfo, traceback = debug.getinfo, debug.traceback

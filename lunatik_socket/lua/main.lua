@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Puts the parts together. Its arguments are Python's functions by name, the compiled parts and some
--- settings. It returns the function that runs a script.
+-- Puts the parts together. Its arguments are Python's functions by name, the compiled parts and
+-- some settings. It returns the function that runs a script.
 
 local python, parts, settings = ...
 local load, xpcall = load, xpcall
@@ -38,7 +38,7 @@ socket.level, socket.optname = settings.level, settings.optname
 local report = fail.report(functions.error_name)
 parts.environment(functions, { socket = socket, data = data }, settings.sandbox)
 
--- Returns nothing, or the reason of the failure: a text with a traceback, or an exception of Python.
+-- Returns nothing, or the failure: a text with a traceback, or an exception of Python.
 return function(source, name, ...)
   local script, message = load(source, name, "t")
   if not script then

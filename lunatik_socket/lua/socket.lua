@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- The library `socket`: the documented calls. Each reaches the C method that makes the system call in
--- as few steps as possible. `send` and `recv` with a data object allocate nothing on the way.
+-- The library `socket`: the documented calls. Each reaches the C method that makes the system call
+-- in as few steps as possible. `send` and `recv` with a data object allocate nothing on the way.
 
 local python, fail, check, bytes, memory, MEMORY, LENGTH = ...
 local checked, wrong, type_name = fail.checked, fail.wrong, fail.type_name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The Lua examples of the document that this API comes from, and the slips in them."""
+"""The Lua examples of the document that defines this API, and the mistakes in them."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Slip:
-    """What an example has wrong, what it must say, and what comes of it as it stands."""
+    """A mistake in an example: the wrong text, the right text, and the error that it causes."""
 
     wrong: str
     right: str
@@ -50,7 +50,7 @@ SLIPS = {
         "lpoll:select()", "poll:select()", "attempt to index a nil value (global 'lpoll')"
     ),
 }
-"""The document's own mistakes, by example."""
+"""The mistakes of the document, by example."""
 
 _BLOCK = re.compile(
     r"^## `([^`]+)`$|^([ ]*)```lua\n(.*?)^\2```$",

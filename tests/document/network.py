@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A network of its own: the document's ports are fixed, and may be in use on this machine."""
+"""Runs code in a network namespace, because the document's fixed ports may be in use."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def own_network() -> Iterator[None]:
-    """Put this thread, and threads it starts, into a network namespace with loopback alone."""
+    """Put this thread, and threads that it starts, into a new network namespace with loopback."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _checked(_libc.unshare(_CLONE_NEWNET), "make a network namespace")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Every Lua example of the document runs as it stands, or with the mend of a listed slip.
+"""Every Lua example of the document runs unchanged, or with the correction of a listed mistake.
 
     make test-document [DOCUMENT=path]
 
-Each example gets a state of its own, in a network of its own, where somebody listens on the ports
-that the document connects to, and connects to those it accepts on.
+Each example runs in its own Lua state and network namespace. A counterpart listens on the ports
+that the document connects to, and connects to the port on which an example accepts.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ WITH_MESSAGE = CONNECTED + ' ip, port, data = "127.0.0.1", 8888, {1, 2, 3}'
 CLOSE_ALL = b"sock, other, client = nil collectgarbage() collectgarbage()"
 ALL_TAKEN = 'assert(select(2, pcall(sock.recv, sock, 1, "D")) == -11)'
 
-# What stands before an example, what must hold after it, and the port to connect to meanwhile.
+# The code before an example, the assertion after it, and the port that the counterpart connects to.
 AROUND: dict[str, tuple[str, str, int | None]] = {
     "socket.new() 1": ("", 'assert(sock:getsockopt("s", "t") == 1)', None),
     "socket:bind() 1": ("", "assert(select(2, sock:getsockname()) == 6666)", None),
@@ -67,7 +67,11 @@ PRINTED = {"lpoll:select() 1": ["start select", "select result: 1"]}
 
 
 class Counterpart:
-    """The other side: greets who connects, keeps what it is sent, and connects to who listens."""
+    """The peer of an example.
+
+    It sends a greeting to each client, keeps the bytes that it receives, and connects to the
+    listener of an example.
+    """
 
     def __init__(self, connect_to: int | None) -> None:
         self._greeters: list[threading.Thread] = []
@@ -83,15 +87,15 @@ class Counterpart:
             self._start(self._greeters, self._connect, connect_to)
 
     def wait_for(self, size: int) -> None:
-        """Wait until so many bytes are received."""
+        """Wait until `size` bytes have been received."""
         with self._more:
             assert self._more.wait_for(lambda: len(self.received) >= size, TIMEOUT_SECONDS)
 
     def end(self, *, wait: bool) -> None:
-        """Leave the network; with `wait` after the script's sockets are closed and all is read."""
+        """Stop. With `wait`, first read until the script has closed all its sockets."""
         self._ended = True
         self._shut_down(self._listeners)
-        self._join(self._greeters)  # from here on nothing is added to those kept
+        self._join(self._greeters)  # from here on no socket is added to self._kept
         if not wait:
             self._shut_down(self._kept)
         self._join(self._readers)
@@ -101,7 +105,7 @@ class Counterpart:
     @staticmethod
     def _shut_down(sockets: list[socket.socket]) -> None:
         for sock in sockets:
-            with contextlib.suppress(OSError):  # the other side has left already
+            with contextlib.suppress(OSError):  # the peer has closed already
                 sock.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
@@ -128,7 +132,7 @@ class Counterpart:
             self._start(self._readers, self._keep, client)
 
     def _keep(self, client: socket.socket) -> None:
-        with contextlib.suppress(ConnectionResetError):  # the script did not read its greeting
+        with contextlib.suppress(ConnectionResetError):  # the script did not read the greeting
             while octets := client.recv(100):
                 with self._more:
                     self.received += octets
@@ -145,7 +149,7 @@ class Counterpart:
 @pytest.fixture(scope="module")
 def found() -> dict[str, Example]:
     if not PATH.is_file():
-        pytest.exit(f'cannot read the document "{PATH}": give its place as DOCUMENT=path', 2)
+        pytest.exit(f'cannot read the document "{PATH}": give its path as DOCUMENT=path', 2)
     return {example.name: example for example in examples(PATH.read_text(encoding="utf-8"))}
 
 
@@ -156,7 +160,7 @@ def network() -> Iterator[None]:
 
 
 def run(name: str, code: str) -> tuple[list[str], bytes]:
-    """Return what the example printed and what it sent."""
+    """Return the lines that the example printed and the bytes that it sent."""
     before, after, connect_to = AROUND[name]
     printed: list[str] = []
     state = State(log=printed.append)
@@ -176,7 +180,7 @@ def run(name: str, code: str) -> tuple[list[str], bytes]:
 
 pytestmark = pytest.mark.skipif(
     not PATH.exists() and not os.environ.get("DOCUMENT"),
-    reason="the document is not beside this project: make test-document DOCUMENT=path",
+    reason="needs the document: make test-document DOCUMENT=path",
 )
 
 
@@ -196,7 +200,7 @@ def test_an_example_runs(found: dict[str, Example], name: str) -> None:
 
 @pytest.mark.parametrize("name", SLIPS)
 @pytest.mark.usefixtures("network")
-def test_a_slip_is_one(found: dict[str, Example], name: str) -> None:
+def test_a_slip_fails_as_listed(found: dict[str, Example], name: str) -> None:
     with pytest.raises(ScriptError) as caught:
         run(name, found[name].code)
     assert SLIPS[name].failure in str(caught.value)

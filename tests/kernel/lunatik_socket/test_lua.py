@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every documented operation from Lua: 23 calls, and exactly 23 in the kernel's count."""
+"""Every documented operation from Lua: 23 calls are counted as exactly 23."""
 
 import gc
 
@@ -46,11 +46,11 @@ transports = pytest.mark.parametrize("transport", ["tcp", "udp"])
 
 
 def counts_of(session: Session, before: str, work: str, transport: str = "tcp") -> Counts:
-    """Run `before`, then count `work`, which uses the globals that it made."""
+    """Run `before`, then count the calls of `work`, which uses the globals that `before` set."""
     state = State()
     state.run(PREPARED + f'kind = "{transport}"'.encode())
     state.run(before.encode())
-    gc.collect()  # nothing of an earlier test is closed meanwhile
+    gc.collect()  # so that no socket of an earlier test is closed during the count
     with counted(session) as counts:
         state.run(work.encode())
     return counts
@@ -59,7 +59,7 @@ def counts_of(session: Session, before: str, work: str, transport: str = "tcp") 
 def assert_exactly(
     counts: Counts, moved: dict[str, int], transport: str, others: dict[str, int] | None = None
 ) -> None:
-    """Each operation of `moved` was made 23 times and moved so many bytes each time."""
+    """Assert that each operation of `moved` was made 23 times, with its number of bytes."""
     assert counts.all_calls() == dict.fromkeys(moved, N) | (others or {})
     for operation, size in moved.items():
         assert counts.calls(operation, transport) == N

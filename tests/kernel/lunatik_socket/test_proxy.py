@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A thousand clients through the traced proxy: the kernel's counts equal the server's own."""
+"""A thousand clients use the traced proxy. The tracer's counts equal the proxy's own tally."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.load import Target, echo_clients, program
 from tracer.model.config import Config, Filter
 from tracer.session import Session
 
-# The proxy says where it listens, serves until told to stop, and says what calls it made.
+# The proxy prints its port, serves until SIGTERM, and prints the calls that it made.
 PROXY = """
 import json, signal, sys, threading
 from lunatik_socket.servers.socks4 import Socks4Config, Socks4Server

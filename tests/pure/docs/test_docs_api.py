@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The examples of docs/api.md run, and print what the page says."""
+"""The examples of docs/api.md run and print what the page says; its tables are complete."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def examples(language: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("code", list(examples("python")))
-def test_an_example_prints_what_it_says(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_example_prints_what_the_page_says(
+    code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = signal.getsignal(signal.SIGPIPE)
     exec(compile(code, str(PAGE), "exec"), {"__name__": "example"})
     assert signal.getsignal(signal.SIGPIPE) == before
@@ -43,7 +45,7 @@ def test_an_example_prints_what_it_says(code: str, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("code", list(examples("lua")))
-def test_an_example_in_lua_prints_what_it_says(code: str) -> None:
+def test_an_example_in_lua_prints_what_the_page_says(code: str) -> None:
     lines: list[str] = []
     State(log=lines.append).run(code.encode(), str(PAGE))
     assert [line.replace("\t", " ") for line in lines] == SHOWN_IN_LUA.findall(code)
@@ -67,7 +69,7 @@ def test_each_operation_has_a_section_with_an_example(operation: str) -> None:
 
 def test_each_public_name_is_on_the_page() -> None:
     for name in lunatik_socket.__all__:
-        assert re.search(rf"\b{name}\b", TEXT), f"docs/api.md says nothing of {name}"
+        assert re.search(rf"\b{name}\b", TEXT), f"docs/api.md does not mention {name}"
 
 
 def test_each_option_and_each_flag_has_its_row() -> None:
@@ -75,3 +77,24 @@ def test_each_option_and_each_flag_has_its_row() -> None:
     flags = {letter for letter in LETTERS if letter.isupper()}
     assert {name: rows[name] for name in options.optname} == dict(options.optname)
     assert {name for name, kernel in rows.items() if kernel.startswith("MSG_")} == flags
+
+
+def test_each_call_with_extra_system_calls_has_its_row() -> None:
+    text = section("Calls that make more than one system call")
+    for operation, extra in lunatik_socket.EXTRA_SYSTEM_CALLS.items():
+        calls = ", ".join(every_call.SYSTEM_CALLS[operation])
+        assert f"| `{operation}` | {calls} |" in text
+        assert calls.endswith(", ".join(extra))
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        *("`send` of nothing", "numbers in Lua", "`segment(0, 0)`", "segment that is not inside"),
+        *("bytes in Lua", "names of families", "writing a field", "`type(sock)`", "`lov_len`"),
+        *("`getsockopt`", "`getsockname`", "`send`", "`select`", "`lpoll:select()`", "ports"),
+    ],
+)
+def test_each_difference_from_the_document_has_its_row(point: str) -> None:
+    rows = re.findall(r"^\| (.*?) \| .+ \| .+ \|$", section("Differences from the document"), re.M)
+    assert any(row.startswith(point) for row in rows)

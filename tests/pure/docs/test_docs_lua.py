@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The examples of docs/lua.md run, and print what the page says; its words are the program's."""
+"""The examples of docs/lua.md run and print what the page says; its names are the program's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLES = re.findall(r"^```lua\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 @pytest.mark.parametrize("code", EXAMPLES)
 @pytest.mark.parametrize("sandbox", [False, True])
-def test_an_example_prints_what_it_says(code: str, sandbox: bool) -> None:
+def test_an_example_prints_what_the_page_says(code: str, sandbox: bool) -> None:
     shown = re.findall(r"-- → (.*)$", code, re.MULTILINE)
     assert shown
     lines = printed(code.replace("→", "->"), sandbox=sandbox)
@@ -30,7 +30,7 @@ def test_each_example_of_the_folder_is_on_the_page() -> None:
         assert f"`examples/lua/{path.name}`" in TEXT
 
 
-def test_the_page_says_what_os_is_in_a_sandbox() -> None:
+def test_the_page_lists_the_functions_of_os_in_a_sandbox() -> None:
     code = "local t = {} for k in pairs(os) do t[#t + 1] = '`' .. k .. '`' end table.sort(t)"
     (names,) = printed(f"{code} print('`os` has ' .. table.concat(t, ', '))", sandbox=True)
     assert names in " ".join(TEXT.split())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""docs/servers.md: its example runs, and its table of settings is the configuration's."""
+"""The example of docs/servers.md runs, and its table of settings equals the configuration."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "servers.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
-def test_the_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     exec(compile(code, str(PAGE), "exec"), {"__name__": "example"})
     assert capsys.readouterr().out.splitlines() == re.findall(r"# → (.*)$", code, re.MULTILINE)
@@ -30,7 +30,9 @@ def _shown(value: object) -> str:
 
 
 @pytest.mark.parametrize(("config", "column"), [(EchoConfig, 2), (Socks4Config, 3)])
-def test_the_settings_are_the_configurations(config: type[ServerConfig], column: int) -> None:
+def test_the_table_of_settings_equals_the_configuration(
+    config: type[ServerConfig], column: int
+) -> None:
     rows = [
         [cell.strip() for cell in line.split("|")]
         for line in TEXT.splitlines()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Connected sockets of the API on loopback, for the tests."""
+"""Makes connected sockets of the API on loopback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def listening(backlog: int = 8) -> Iterator[tuple[Socket, str, int]]:
 
 @contextmanager
 def tcp_pair() -> Iterator[tuple[Socket, Socket]]:
-    """The connecting side and the accepted side."""
+    """Yield the connecting socket and the accepted socket."""
     with ExitStack() as stack:
         listener, ip, port = stack.enter_context(listening())
         client = stack.enter_context(new())
@@ -29,7 +29,7 @@ def tcp_pair() -> Iterator[tuple[Socket, Socket]]:
 
 @contextmanager
 def udp_pair() -> Iterator[tuple[Socket, Socket]]:
-    """Two bound sockets, not connected to each other."""
+    """Yield two bound sockets that are not connected to each other."""
     with new("inet", "udp") as one, new("inet", "udp") as other:
         one.bind("127.0.0.1", 0)
         other.bind("127.0.0.1", 0)
@@ -37,7 +37,7 @@ def udp_pair() -> Iterator[tuple[Socket, Socket]]:
 
 
 def refused_port() -> int:
-    """A port of loopback on which nobody listens."""
+    """Return a port of loopback without a listener."""
     with new() as sock:
         sock.bind("127.0.0.1", 0)
         return sock.getsockname()[1]

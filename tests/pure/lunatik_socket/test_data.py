@@ -114,7 +114,7 @@ def contents_and_fields(draw: st.DrawFn) -> tuple[bytes, int, int, str]:
 
 
 def expected(content: bytes, offset: int, length: int, endian: str) -> int:
-    """The field by arithmetic on one big integer, and on strings of bits for the order."""
+    """Return the field, computed from one big integer and, for the byte order, a bit string."""
     bits = int.from_bytes(content, "big") >> (8 * len(content) - offset - length)
     text = format(bits % (1 << length), f"0{length}b")
     if endian == "little" or (endian == "host" and sys.byteorder == "little"):
@@ -124,14 +124,14 @@ def expected(content: bytes, offset: int, length: int, endian: str) -> int:
 
 
 @given(contents_and_fields())
-def test_a_number_reads_as_the_big_integer_says(case: tuple[bytes, int, int, str]) -> None:
+def test_reading_a_number_agrees_with_a_big_integer(case: tuple[bytes, int, int, str]) -> None:
     content, offset, length, endian = case
     data = Data(content).layout({"field": (offset, length, "number", endian)})
     assert data.field == expected(content, offset, length, endian)
 
 
 @given(contents_and_fields(), st.integers())
-def test_a_number_written_reads_back_and_leaves_all_other_bits(
+def test_a_written_number_is_read_back_and_changes_no_other_bit(
     case: tuple[bytes, int, int, str], value: int
 ) -> None:
     content, offset, length, endian = case
@@ -170,7 +170,7 @@ def test_a_number_outside_or_too_wide_reads_none_and_writes_nothing(
     assert bytes(data) == content
 
 
-def test_64_bits_are_the_most() -> None:
+def test_a_number_has_at_most_64_bits() -> None:
     data = Data(b"\xff" * 9).layout({"most": (3, 64), "more": (3, 65)})
     assert (data.most, data.more) == ((1 << 64) - 1, None)
 
@@ -183,7 +183,7 @@ def test_a_name_in_no_layout_reads_none_and_writes_nothing() -> None:
     assert data.field is None
 
 
-def test_python_s_own_protocols_are_no_fields() -> None:
+def test_names_of_python_protocols_are_not_fields() -> None:
     assert not hasattr(Data(1), "__array_interface__")
 
 
@@ -214,7 +214,7 @@ def test_a_field_has_many_spellings(field: Any) -> None:
 @pytest.mark.parametrize(
     "field", [(0, 8), (0, 8, "n"), (0, 8, "number"), (0, 8, "net"), (0, 8, "be")]
 )
-def test_numbers_are_big_endian_unless_told_otherwise(field: Any) -> None:
+def test_numbers_are_big_endian_by_default(field: Any) -> None:
     assert layout({"f": field})["f"] == (0, 8, False, "big")
 
 
@@ -264,7 +264,7 @@ def test_a_layout_is_a_mapping_of_names() -> None:
 
 
 @given(CONTENT, st.data())
-def test_a_segment_is_the_same_memory(content: bytes, draw: st.DataObject) -> None:
+def test_a_segment_shares_the_memory(content: bytes, draw: st.DataObject) -> None:
     data = Data(content)
     offset = draw.draw(st.integers(0, len(content) - 1))
     length = draw.draw(st.none() | st.integers(1, len(content) - offset))
@@ -311,7 +311,7 @@ def test_a_segment_of_length_0_is_an_empty_object(offset: int, length: int | Non
     assert Data.new(empty) is None
 
 
-def test_a_segment_s_bounds_are_integers() -> None:
+def test_the_bounds_of_a_segment_are_integers() -> None:
     with pytest.raises(TypeError, match=r"^offset must be an integer, not str$"):
         Data(6).segment("1")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^length must be an integer, not float$"):

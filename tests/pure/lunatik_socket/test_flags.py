@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lunatik_socket.flags import LETTERS, flags_value
 
-# Written out from socket(2)'s man pages, so that a letter on the wrong constant is seen.
+# The numbers of the kernel's linux/socket.h, to find a letter with the wrong constant.
 KERNEL = {"D": 0x40, "P": 0x2, "W": 0x100, "T": 0x20, "O": 0x1, "N": 0x4000, "M": 0x8000}
 
 
@@ -17,13 +17,13 @@ def test_each_letter_is_its_kernel_constant() -> None:
 
 
 @given(st.lists(st.sampled_from(sorted(KERNEL))))
-def test_a_string_is_the_union_of_its_letters(letters: list[str]) -> None:
+def test_a_string_sets_the_flag_of_each_letter(letters: list[str]) -> None:
     wanted = sum(KERNEL[letter] for letter in set(letters))
     assert flags_value("".join(letters)) == wanted
 
 
 @given(st.text())
-def test_any_other_letter_is_named_as_invalid(text: str) -> None:
+def test_any_other_letter_is_refused(text: str) -> None:
     if set(text) <= set(KERNEL):
         return
     with pytest.raises(ValueError, match=r"^invalid flags name "):
@@ -31,7 +31,7 @@ def test_any_other_letter_is_named_as_invalid(text: str) -> None:
 
 
 @given(st.integers())
-def test_an_integer_that_fits_a_c_int_is_taken_as_it_is(number: int) -> None:
+def test_an_integer_that_fits_a_c_int_is_returned_unchanged(number: int) -> None:
     if 0 <= number < 1 << 31:
         assert flags_value(number) == number
     else:

@@ -20,7 +20,7 @@ def test_the_right_spelling_wins() -> None:
     assert message.length_wanted({"lov_len": 1, "iov_len": 2}) == 2
 
 
-def test_without_a_length_the_message_is_the_document_s() -> None:
+def test_a_missing_length_has_the_error_text_of_the_library() -> None:
     with pytest.raises(ValueError, match=r"^'iov_len' can not be empty$"):
         message.length_wanted({})
 
@@ -52,7 +52,7 @@ def test_no_destination_is_none() -> None:
 @pytest.mark.parametrize(
     ("name", "key"), [({"addr": 1}, "port"), ({"port": 1}, "addr"), ({}, "addr")]
 )
-def test_half_a_destination_names_what_lacks(name: dict[str, int], key: str) -> None:
+def test_an_incomplete_destination_names_the_missing_part(name: dict[str, int], key: str) -> None:
     with pytest.raises(ValueError, match=f"^'name' can not be without '{key}'$"):
         message.destination({"name": name})
 
@@ -70,7 +70,7 @@ def test_a_msghdr_is_a_dict(msghdr: object) -> None:
 
 
 @given(st.integers(1, 9), st.integers(0, 9), IPS, PORTS)
-def test_what_the_kernel_said_is_written_into_the_same_dict(
+def test_the_results_are_written_into_the_same_dict(
     length: int, flags: int, ip: str, port: int
 ) -> None:
     msghdr: dict[str, Any] = {"mine": 1, "name": "stale"}
@@ -79,7 +79,7 @@ def test_what_the_kernel_said_is_written_into_the_same_dict(
     assert msghdr == {"mine": 1, **wanted}
 
 
-def test_without_a_source_no_stale_name_is_left() -> None:
+def test_without_a_source_an_old_name_is_removed() -> None:
     assert message.describe({"name": 1}, 5, 0, None) == {"iov_len": 5, "flags": 0}
 
 
@@ -101,7 +101,7 @@ KEYS = st.sampled_from(["iov_len", "lov_len", "name", "flags", "other"])
 
 
 @given(st.dictionaries(KEYS, ANYTHING))
-def test_whatever_stands_in_a_msghdr_it_is_understood_or_refused(msghdr: dict[str, Any]) -> None:
+def test_any_msghdr_is_understood_or_refused(msghdr: dict[str, Any]) -> None:
     described: list[str] = []
     for parse in (message.length_wanted, message.destination, message.send_flags):
         try:

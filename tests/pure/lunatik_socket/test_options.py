@@ -11,7 +11,7 @@ import lunatik_socket
 from lunatik_socket import options
 from lunatik_socket.options import find_option, option_value, pack_linger, unpack_linger
 
-# Numbers of asm-generic/socket.h and linux/tcp.h, written out.
+# The numbers of asm-generic/socket.h and linux/tcp.h.
 NUMBERS = {
     ("s", "b"): (1, 6, "SO_BROADCAST"),
     ("s", "d"): (1, 1, "SO_DEBUG"),
@@ -42,13 +42,13 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("level", "name"), NUMBERS)
-def test_an_option_has_the_kernel_s_numbers(level: str, name: str) -> None:
+def test_an_option_has_the_numbers_of_the_kernel(level: str, name: str) -> None:
     option = find_option(level, name)
     assert (option.level, option.number, options.optname[name]) == NUMBERS[level, name]
     assert option.is_linger == (name == "l")
 
 
-def test_the_names_listed_are_all_there_are() -> None:
+def test_all_names_are_listed() -> None:
     assert set(lunatik_socket.optname) == {name for _, name in NUMBERS}
     assert dict(lunatik_socket.level) == {
         "s": "SOL_SOCKET",
@@ -59,7 +59,7 @@ def test_the_names_listed_are_all_there_are() -> None:
     }
 
 
-def test_nobody_can_change_the_names() -> None:
+def test_the_names_are_read_only() -> None:
     with pytest.raises(TypeError, match=r"does not support item assignment"):
         lunatik_socket.optname["x"] = "SO_X"  # type: ignore[index]
 
@@ -100,7 +100,7 @@ C_INTS = st.integers(-(1 << 31), (1 << 31) - 1)
 
 
 @given(C_INTS, C_INTS)
-def test_linger_is_two_c_ints_there_and_back(on: int, seconds: int) -> None:
+def test_linger_is_packed_as_two_c_ints(on: int, seconds: int) -> None:
     assert pack_linger([on, seconds]) == struct.pack("=ii", on, seconds)
     assert unpack_linger(pack_linger((on, seconds))) == (on, seconds)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`poll` and `select`, and what servers have besides."""
+"""`poll` and `select`, and their additions for servers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_connection_to_accept_can_be_read() -> None:
         listener.accept().close()
 
 
-def test_an_error_can_be_fetched() -> None:
+def test_a_member_with_an_error_can_be_read() -> None:
     with tcp_pair() as (one, other), poll([one]) as members:
         other.setsockopt("s", "l", (1, 0))
         other.close()
@@ -113,7 +113,7 @@ def test_an_empty_table_is_refused(nothing: Any) -> None:
 
 
 @pytest.mark.parametrize("member", [None, 3, "x"])
-def test_a_member_that_is_no_socket_is_refused(member: Any) -> None:
+def test_a_member_that_is_not_a_socket_is_refused(member: Any) -> None:
     message = f"^a poll takes sockets of lunatik_socket, not {type(member).__name__}$"
     with new() as sock:
         with pytest.raises(TypeError, match=message):
@@ -143,7 +143,7 @@ def test_a_time_out_of_another_type_is_refused() -> None:
 
 
 @pytest.mark.parametrize("timeout_ms", [float("inf"), 1 << 40])
-def test_a_time_out_beyond_the_kernel_s_is_refused(timeout_ms: float) -> None:
+def test_a_time_out_above_the_kernel_s_maximum_is_refused(timeout_ms: float) -> None:
     with new() as sock, pytest.raises(ValueError, match=r"^timeout_ms must be below 2\^31, not "):
         poll([sock]).select(timeout_ms)
 
@@ -191,8 +191,8 @@ def test_a_closed_member_is_told_to_each_of_its_polls() -> None:
                 members.select(0)
 
 
-def test_a_descriptor_open_elsewhere_as_well_is_ebadf_too() -> None:
-    # epoll watches the open file, which a forked child may keep open after our close.
+def test_a_closed_member_that_is_open_elsewhere_is_ebadf_too() -> None:
+    # epoll watches the open file, which a forked child may keep open after this process closed it.
     with udp_pair() as (one, other), poll([one, other]) as members:
         ip, port = one.getsockname()
         copy = os.dup(one.fileno())
@@ -227,7 +227,7 @@ def test_a_poll_keeps_its_members_and_a_socket_does_not_keep_its_polls() -> None
 # --------------------------------------------------------------- for servers
 
 
-def test_wait_gives_all_that_are_ready_at_once() -> None:
+def test_wait_returns_all_ready_members_at_once() -> None:
     with tcp_pair() as (one, other), poll([one, other]) as members:
         assert members.wait(0) == []
         one.send(b"x")
@@ -255,7 +255,7 @@ def test_interest_in_writing() -> None:
         assert members.wait(0) == []
 
 
-def test_the_end_of_both_directions_is_reported_whatever_was_asked() -> None:
+def test_the_end_of_both_directions_is_always_reported() -> None:
     with tcp_pair() as (one, other), Poll() as members:
         members.add(one, "")
         other.setsockopt("s", "l", (1, 0))
@@ -263,7 +263,7 @@ def test_the_end_of_both_directions_is_reported_whatever_was_asked() -> None:
         assert members.wait(LONG_MS) == [(one, True, True)]
 
 
-def test_a_connection_in_progress_can_be_written_when_it_is_made() -> None:
+def test_a_connection_in_progress_can_be_written_when_it_is_established() -> None:
     with listening() as (_, ip, port), new() as sock, Poll() as members:
         with pytest.raises(BlockingIOError):
             sock.connect(ip, port, "D")
@@ -272,7 +272,7 @@ def test_a_connection_in_progress_can_be_written_when_it_is_made() -> None:
         assert sock.getsockopt("s", "e") == 0
 
 
-def test_indexes_are_kept_and_those_of_the_removed_are_given_again() -> None:
+def test_indexes_are_kept_and_those_of_removed_members_are_used_again() -> None:
     with ExitStack() as stack:
         a, b, c, d = (stack.enter_context(new("i", "u")) for _ in range(4))
         members = poll([a, b, c])
@@ -323,7 +323,7 @@ def test_a_descriptor_detached_is_a_member_closed() -> None:
             os.close(number)
 
 
-def test_a_descriptor_closed_behind_our_back_does_not_make_its_successor_a_member() -> None:
+def test_a_descriptor_that_was_closed_elsewhere_and_reused_is_not_a_member() -> None:
     one = new("i", "u")
     with poll([one]) as members:
         number = one.fileno()
@@ -336,7 +336,7 @@ def test_a_descriptor_closed_behind_our_back_does_not_make_its_successor_a_membe
         one.close()
 
 
-def test_what_is_no_member_is_refused() -> None:
+def test_a_socket_that_is_not_a_member_is_refused() -> None:
     with udp_pair() as (one, other), poll([one]) as members:
         for call in (members.remove, lambda sock: members.modify(sock, "r")):
             with pytest.raises(ValueError, match=r"> is not in the poll$"):
@@ -369,7 +369,7 @@ def test_a_closed_poll_is_refused_and_its_members_stay_open() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove", "close", "send"]), st.integers(0, 4))))
-def test_any_history_of_a_poll_agrees_with_a_plain_model(steps: list[tuple[str, int]]) -> None:
+def test_any_history_of_a_poll_agrees_with_a_simple_model(steps: list[tuple[str, int]]) -> None:
     with ExitStack() as stack:
         sender = stack.enter_context(new("i", "u"))
         socks = [stack.enter_context(new("i", "u")) for _ in range(5)]

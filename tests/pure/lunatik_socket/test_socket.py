@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What each call does when it works. Its errors are in test_socket_errors.py."""
+"""The results of each call. Errors are tested in test_socket_errors.py."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_new_alone_is_tcp_over_ipv4() -> None:
         assert sock.getsockopt("s", "t") == python_socket.SOCK_STREAM
 
 
-def test_the_process_s_default_timeout_changes_nothing() -> None:
+def test_the_default_timeout_of_the_process_has_no_effect() -> None:
     python_socket.setdefaulttimeout(1.0)
     try:
         with new() as sock, tcp_pair() as (_, accepted):
@@ -79,7 +79,7 @@ def test_calls_that_return_nothing() -> None:
         assert client.close() is None  # type: ignore[func-returns-value]
 
 
-def test_an_accepted_socket_is_whole() -> None:
+def test_an_accepted_socket_has_the_properties_of_its_listener() -> None:
     with listening() as (listener, ip, port), python_socket.create_connection((ip, port)) as client:
         listener.setblocking(False)
         with listener.accept() as accepted:
@@ -161,6 +161,32 @@ def test_repr_names_transport_and_address() -> None:
         assert repr(client) == f"<lunatik_socket.Socket tcp {ip}:{port}>"
 
 
+# --------------------------------------------------------------- peer, without a system call
+
+
+def test_peer_is_the_address_from_accept_and_connect() -> None:
+    with new() as listener, new() as client:
+        listener.bind("127.0.0.1", 0)
+        listener.listen(1)
+        assert client.peer is None
+        client.connect(*listener.getsockname())
+        with listener.accept() as accepted:
+            assert client.peer == listener.getsockname() == client.getpeername()
+            assert accepted.peer == client.getsockname() == accepted.getpeername()
+
+
+def test_peer_stays_after_the_connection_is_closed() -> None:
+    with new() as listener, new() as client:
+        listener.bind("127.0.0.1", 0)
+        listener.listen(1)
+        client.connect(*listener.getsockname())
+        name = client.getsockname()
+        accepted = listener.accept()
+        client.close()
+        accepted.close()
+        assert accepted.peer == name
+
+
 # --------------------------------------------------------------- close, shutdown, collection
 
 
@@ -183,7 +209,7 @@ def test_shutdown_of_one_direction_leaves_the_other() -> None:
         assert accepted.recv(9) == (b"", 0)
 
 
-def test_collection_closes_and_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_garbage_collection_closes_without_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
     sock = new()
     descriptor = sock.fileno()
     del sock
@@ -193,7 +219,7 @@ def test_collection_closes_and_says_nothing(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "")
 
 
-def test_collection_of_a_socket_whose_descriptor_is_gone_says_nothing(
+def test_garbage_collection_after_the_descriptor_was_closed_gives_no_warning(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     sock = new()
@@ -203,7 +229,7 @@ def test_collection_of_a_socket_whose_descriptor_is_gone_says_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_end_of_the_process_says_nothing() -> None:
+def test_the_end_of_the_process_gives_no_warning() -> None:
     script = "import lunatik_socket as l; s = l.new(); p = l.poll([s]); l.kept = s, p"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", script],
@@ -285,7 +311,7 @@ def test_a_segment_is_received_into_in_place() -> None:
         assert bytes(whole) == b"..abc."
 
 
-def test_a_memory_of_wider_items_is_filled_by_bytes() -> None:
+def test_an_array_of_wider_items_is_filled_by_bytes() -> None:
     with tcp_pair() as (client, accepted):
         numbers = array.array("H", [0, 0])
         client.send(b"\1\0\2\0")
@@ -329,7 +355,7 @@ def test_flag_w_waits_for_all() -> None:
         later.join(10)
 
 
-def test_flag_t_tells_a_datagram_s_true_length_and_shows_no_stray_memory() -> None:
+def test_flag_t_returns_the_length_of_the_datagram_and_no_old_memory() -> None:
     with udp_pair() as (one, other):
         name = {"name": other.getsockname()}
         for flags in ("T", TRUNC):
@@ -343,7 +369,7 @@ def test_flag_t_tells_a_datagram_s_true_length_and_shows_no_stray_memory() -> No
             assert other.recvmsg({}, buffer, flags)[:2] == (bytearray(b"abc"), 6)
 
 
-def test_flag_t_throws_a_stream_s_bytes_away_and_shows_no_stray_memory() -> None:
+def test_flag_t_discards_the_bytes_of_a_stream_and_returns_no_old_memory() -> None:
     with tcp_pair() as (client, accepted):
         client.send(b"abcdef")
         assert accepted.recv(3, "T") == (b"\0\0\0", 3)
@@ -377,7 +403,7 @@ def test_a_stream_keeps_every_byte_in_order(pieces: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["iov_len", "lov_len"])
-def test_recvmsg_returns_the_same_msghdr_with_the_datagram_s_source(spelling: str) -> None:
+def test_recvmsg_returns_the_same_msghdr_with_the_source_of_the_datagram(spelling: str) -> None:
     with udp_pair() as (one, other):
         ip, port = one.getsockname()
         one.sendmsg({"name": other.getsockname()}, b"abcdef")
@@ -390,7 +416,7 @@ def test_recvmsg_returns_the_same_msghdr_with_the_datagram_s_source(spelling: st
         assert same["name"] == {"addr": ip, "port": port}
 
 
-def test_a_msghdr_received_addresses_the_answer() -> None:
+def test_a_received_msghdr_can_address_the_answer() -> None:
     with udp_pair() as (one, other):
         one.sendmsg({"name": other.getsockname()}, b"ping")
         data, _, msghdr = other.recvmsg({"iov_len": 99})
@@ -416,7 +442,7 @@ def test_recvmsg_on_a_stream_names_the_peer_known_from_connect_and_accept() -> N
             assert sock.recvmsg({}, bytearray(1))[2]["name"] == {"addr": ip, "port": port}
 
 
-def test_recvmsg_takes_flags_in_the_place_of_the_buffer_and_behind_it() -> None:
+def test_recvmsg_takes_flags_in_the_position_of_the_buffer_and_after_it() -> None:
     with tcp_pair() as (client, accepted):
         client.send(b"abc")
         buffer = bytearray(2)
@@ -473,7 +499,7 @@ def test_priority_and_linger() -> None:
         assert sock.getsockopt("s", "l") == (1, 5)
 
 
-def test_error_is_fetched_once() -> None:
+def test_reading_the_error_clears_it() -> None:
     with tcp_pair() as (client, accepted):
         accepted.setsockopt("s", "l", (1, 0))
         accepted.close()
@@ -532,7 +558,7 @@ def test_a_handler_that_raises_ends_a_blocked_call_and_its_error_passes_unchange
             assert caught.value.args == (5, "of the handler")
 
 
-def test_an_error_of_a_handler_s_own_system_call_passes_unchanged() -> None:
+def test_an_error_with_a_file_name_from_a_handler_passes_unchanged() -> None:
     def handler(*_: object) -> None:
         open("/nosuch/file", "rb")  # noqa: SIM115
 
@@ -585,7 +611,7 @@ def test_a_broken_pipe_never_kills_even_with_sigpipe_at_its_default() -> None:
 # --------------------------------------------------------------- the package
 
 
-def test_all_names_what_the_package_has() -> None:
+def test_all_lists_the_public_names() -> None:
     for name in lunatik_socket.__all__:
         assert getattr(lunatik_socket, name) is not None
     public = {name for name in vars(lunatik_socket) if not name.startswith("_")}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every error of every call: its type, its errno, its message."""
+"""The errors of every call: type, errno and message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.pure.lunatik_socket.connections import listening, refused_port, tcp_p
 
 @contextmanager
 def refused(number: int, message: str, kind: type[OSError] = OSError) -> Iterator[None]:
-    """The block raises the OSError of exactly this class, errno and message."""
+    """Assert that the block raises an OSError of exactly this class, errno and message."""
     with pytest.raises(OSError, match=r".") as caught:
         yield
     assert type(caught.value) is kind
@@ -89,7 +89,7 @@ def test_listen_on_udp() -> None:
             sock.listen(1)
 
 
-def test_the_address_bound_to_is_named() -> None:
+def test_the_message_names_the_bound_address() -> None:
     with new() as sock:
         sock.bind("127.0.0.1", 0)
         with refused(errno.EINVAL, 'cannot accept on "127.0.0.1:0": …'):
@@ -150,7 +150,7 @@ def test_a_reset_connection(call: Callable[[Socket], object]) -> None:
             call(client)
 
 
-def test_send_after_the_end() -> None:
+def test_send_after_shutdown() -> None:
     with tcp_pair() as (client, _):
         ip, port = client.getpeername()
         client.shutdown()
@@ -201,7 +201,7 @@ def test_options_the_kernel_refuses() -> None:
             sock.setsockopt("s", "e", 1)
 
 
-def test_without_descriptors_left() -> None:
+def test_no_descriptors_left() -> None:
     hint = "raise the limit of open files (ulimit -n)"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with listening() as (listener, ip, port), new() as client, new() as spare:
@@ -220,14 +220,14 @@ def test_without_descriptors_left() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_close_of_a_descriptor_that_is_gone() -> None:
+def test_close_of_a_descriptor_that_was_closed_elsewhere() -> None:
     sock = new()
     where = f"descriptor {sock.fileno()}"
     os.close(sock.fileno())
     with pytest.raises(OSError, match=r"cannot close ") as caught:
         sock.close()
     assert caught.value.errno == errno.EBADF
-    assert where not in str(caught.value)  # Python has forgotten the number by then
+    assert where not in str(caught.value)  # Python has dropped the number by then
 
 
 # --------------------------------------------------------------- a closed socket
@@ -353,7 +353,7 @@ WRONG: list[tuple[Callable[[Any], object], type[Exception], str]] = [
 def test_a_wrong_argument_is_named_before_any_system_call(
     call: Callable[[Socket], object], kind: type[Exception], message: str
 ) -> None:
-    # On a closed socket: had there been a system call, EBADF would have come first.
+    # On a closed socket, because a system call would raise EBADF first.
     sock = new()
     sock.close()
     with pytest.raises(kind) as caught:
@@ -362,7 +362,7 @@ def test_a_wrong_argument_is_named_before_any_system_call(
     assert str(caught.value).startswith(message)
 
 
-def test_a_wrong_argument_takes_nothing_from_the_socket() -> None:
+def test_a_wrong_argument_receives_nothing_from_the_socket() -> None:
     with tcp_pair() as (client, accepted):
         client.send(b"abc")
         for call, kind, _ in WRONG:

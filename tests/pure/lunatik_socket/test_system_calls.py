@@ -64,7 +64,7 @@ def test_an_addition_makes_exactly_its_system_calls(
     assert seen[addition] == [every_call.ADDITIONS[addition]] * len(seen[addition])
 
 
-def test_every_step_made_is_one_that_is_checked(seen: dict[str, list[list[str]]]) -> None:
+def test_every_step_is_checked(seen: dict[str, list[list[str]]]) -> None:
     assert set(seen) == {*every_call.SYSTEM_CALLS, *every_call.ADDITIONS}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Running Lua scripts in the tests."""
+"""Runs Lua scripts in the tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lunatik_socket.lua import State
 
 __all__ = ["CONNECTED", "printed"]
 
-# Two ends of a connection, and of a pair of datagram sockets.
+# A listener, the two ends of a connection, and two datagram sockets, one connected to the other.
 CONNECTED = """
 local function listening()
   local listener = socket.new("i", "t")

@@ -114,7 +114,7 @@ MAX_INTEGER = (1 << 63) - 1
         ("print(tostring(data.new('7')))", "7"),
     ],
 )
-def test_a_buffer_gives(code: str, line: str) -> None:
+def test_a_buffer_returns(code: str, line: str) -> None:
     assert printed(code) == [line]
 
 
@@ -194,7 +194,7 @@ def literal(value: object) -> str:
     return LITERALS[type(value)](value)
 
 
-def test_literals_are_read_back_as_they_were() -> None:
+def test_literals_are_read_back_unchanged() -> None:
     values = [None, True, -1, MAX_INTEGER, 1.5, b"a\x00\xff"]
     assert printed(f"print(table.unpack({literal(values)}, 1, 6))") == [
         f"nil\ttrue\t-1\t{MAX_INTEGER}\t1.5\ta\x00\xff"
@@ -216,7 +216,7 @@ def fenced(content: bytes, code: str) -> list[str]:
 
 @settings(max_examples=60)
 @given(content=st.binary(min_size=1, max_size=12), field=fields, value=integers)
-def test_fields_read_and_write_as_the_model(
+def test_fields_agree_with_a_model(
     content: bytes, field: tuple[int, int, str, str], value: int
 ) -> None:
     offset, length, kind, _ = field

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket run SCRIPT.lua` as a process: output, statuses, Ctrl-C; and the examples."""
+"""`lunatik-socket run SCRIPT.lua` as a process: output, exit status, Ctrl-C; and the examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUN = [sys.executable, "-m", "tracer", "run"]
 def run(
     script: Path, code: str, *arguments: str, options: tuple[str, ...] = ()
 ) -> tuple[int, str, str]:
-    """Return the status and what came out, and on standard error."""
+    """Return the exit status, standard output and standard error."""
     script.write_bytes(code.encode("latin-1"))
     done = subprocess.run(
         [*RUN, *options, str(script), *arguments],
@@ -43,7 +43,7 @@ def script(tmp_path: Path) -> Path:
     return tmp_path / "script.lua"
 
 
-def test_what_a_script_prints_and_writes_keeps_its_order(script: Path) -> None:
+def test_print_and_write_keep_their_order(script: Path) -> None:
     code = """
     io.write('a\xff') print('b', ...) io.write('c\\n')
     io.write('d') print(arg[0]) io.write('e')
@@ -70,7 +70,7 @@ def test_a_failure_is_a_traceback_and_status_1(script: Path) -> None:
     [("", 0), ("os.exit(7)", 7), ("os.exit()", 0), ("os.exit(false)", 1), ("pcall(os.exit, 3)", 3)],
 )
 @pytest.mark.parametrize("options", [(), ("--sandbox",), ("--memory", "4M")])
-def test_the_status_is_the_scripts(
+def test_the_exit_status_is_that_of_the_script(
     script: Path, code: str, status: int, options: tuple[str, ...]
 ) -> None:
     assert run(script, f"print('out') {code}", options=options) == (status, "out\n", "")
@@ -82,7 +82,7 @@ def test_the_options_reach_the_script(script: Path) -> None:
     assert run(script, code, options=options) == (0, "true\tfalse\tnot enough memory\n", "")
 
 
-def test_nobody_reads_what_it_prints(script: Path) -> None:
+def test_a_closed_standard_output_ends_it_with_status_141(script: Path) -> None:
     script.write_text("while true do print('y') end")
     command = f"{sys.executable} -m tracer run {script} | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
@@ -138,7 +138,7 @@ print("begins")
 
 @contextlib.contextmanager
 def started(*command: str) -> Iterator[subprocess.Popen[str]]:
-    # As a shell in the foreground starts it: Ctrl-C is not ignored.
+    # Ctrl-C is not ignored, as in a process that a shell starts in the foreground.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_it_at_once(script: Path, what: str) -> None:
 
 
 def wait_until_it_sleeps(pid: int) -> None:
-    """Until its only thread is inside a system call."""
+    """Wait until the only thread is inside a system call."""
     give_up = time.monotonic() + TIMEOUT_SECONDS
     while Path(f"/proc/{pid}/syscall").read_text() == "running\n":
         assert time.monotonic() < give_up
@@ -177,7 +177,7 @@ def wait_until_it_sleeps(pid: int) -> None:
 
 @contextlib.contextmanager
 def example(name: str) -> Iterator[int]:
-    """The port that an example listens on."""
+    """Run an example, and yield the port that it listens on."""
     with started(*RUN, f"examples/lua/{name}.lua", "0") as process:
         assert process.stdout is not None
         found = re.fullmatch(r".* on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())
@@ -191,12 +191,12 @@ def received(sock: Socket, size: int) -> bytes:
     octets = b""
     while len(octets) < size:
         part, got = sock.recv(size - len(octets))
-        assert got, "the end came too early"
+        assert got, "the stream ended too early"
         octets += part
     return octets
 
 
-def test_the_echo_serves_many_and_survives_their_end() -> None:
+def test_the_echo_serves_many_clients_and_goes_on_when_they_leave() -> None:
     with example("echo") as port, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(new()) for _ in range(5)]
         for client in clients:
@@ -221,13 +221,13 @@ def request(port: int, ip: int = 0x7F000001, version: int = 4, command: int = 1)
     return head + b"somebody\0"
 
 
-def test_the_proxy_connects_and_passes_on_both_ways() -> None:
+def test_the_proxy_connects_and_forwards_both_ways() -> None:
     with example("socks4") as port, new() as target, new() as client:
         target.bind("127.0.0.1", 0)
         target.listen(5)
         client.connect("127.0.0.1", port)
         for octet in request(target.getsockname()[1]):
-            client.send(bytes([octet]))  # as slowly as can be
+            client.send(bytes([octet]))  # one byte at a time
         with target.accept() as peer:
             assert received(client, 8) == bytes([0, 90, 0, 0, 0, 0, 0, 0])
             client.send(b"question")
@@ -241,7 +241,7 @@ def test_the_proxy_connects_and_passes_on_both_ways() -> None:
     "refused",
     [request(1), request(0), request(9, version=5), request(9, command=2), request(9, ip=1)],
 )
-def test_the_proxy_refuses_and_serves_on(refused: bytes) -> None:
+def test_the_proxy_refuses_and_goes_on(refused: bytes) -> None:
     with example("socks4") as port:
         for _ in range(2):
             with new() as client:

@@ -130,7 +130,7 @@ def results(code: str) -> str:
         ("print(getmetatable(client), getmetatable(socket.poll{client}))", "luasocket\tlpoll"),
     ],
 )
-def test_a_call_gives(code: str, line: str) -> None:
+def test_a_call_returns(code: str, line: str) -> None:
     assert results(code) == line
 
 
@@ -294,7 +294,7 @@ def test_a_wrong_argument_is_named_with_the_scripts_line(code: str, message: str
     assert results(f"\n\nprint(pcall({code}))") == f"false\tscript:{LINE + 2}: {message}"
 
 
-def test_the_line_is_the_one_of_a_plain_call_too() -> None:
+def test_the_line_of_a_call_without_pcall() -> None:
     code = "local function f()\n  one:bind('127.0.0.1', 'x')\nend\nprint(pcall(f))"
     assert results(code) == f"false\tscript:{LINE + 1}: port must be an integer, not string"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A Lua state: failures, the sandbox, what memory it takes, and nothing of Python's in reach."""
+"""A Lua state: failures, the sandbox, memory limits, and that Python cannot be reached from it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_arguments_and_the_scripts_name() -> None:
     assert printed("print(arg[0], arg[1], #arg, ...)", "a", "b") == ["script\ta\t2\ta\tb"]
 
 
-def test_a_first_line_for_the_shell_is_passed_over() -> None:
+def test_a_first_line_for_the_shell_is_ignored() -> None:
     assert printed("#!/usr/bin/lunatik-socket run\nprint(5)") == ["5"]
     assert failure("#!/x\nerror('here')").startswith("script:2: here\n")
 
@@ -62,7 +62,7 @@ def test_a_failure_has_a_traceback_of_the_scripts_lines() -> None:
     )
 
 
-def test_an_error_of_the_kernel_tells_its_name() -> None:
+def test_an_error_of_the_kernel_is_shown_with_its_name() -> None:
     text = failure("local s = socket.new('i', 't')\ns:connect('127.0.0.1', 1)")
     first, *rest = text.splitlines()
     assert first == "error -111 (ECONNREFUSED): Connection refused"
@@ -87,16 +87,16 @@ def test_an_error_of_the_kernel_tells_its_name() -> None:
         ),
     ],
 )
-def test_a_failure_says(code: str, first: str) -> None:
+def test_the_first_line_of_a_failure(code: str, first: str) -> None:
     assert failure(code).splitlines()[0].startswith(first)
 
 
-def test_bytecode_is_no_script() -> None:
+def test_bytecode_is_refused() -> None:
     with pytest.raises(ScriptError, match="attempt to load a binary chunk"):
         State().run(b"\x1bLua")
 
 
-def test_an_exception_of_a_signal_handler_comes_out_as_it_is() -> None:
+def test_an_exception_of_a_signal_handler_passes_unchanged() -> None:
     class StopError(Exception):
         pass
 
@@ -107,16 +107,16 @@ def test_an_exception_of_a_signal_handler_comes_out_as_it_is() -> None:
         State(log=log).run(b"print()")
 
 
-def test_no_lupa_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_lupa_is_a_message_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lupa.lua54", None)
     with pytest.raises(LuaMissingError, match=r"^cannot run Lua: .*; install the package lupa"):
         State()
 
 
-# ------------------------------------------------------------------ nothing of Python's in reach
+# ------------------------------------------------------------------ no access to Python
 
-# Looks through all that can be had from the globals, by every way there is, for a value that is
-# neither Lua's nor a closed handle.
+# Follows every reference from the globals, and looks for a value that is neither Lua's own nor an
+# opaque handle.
 SEARCH = """
 local seen, queue, found = {}, {}, {}
 local function add(value, path)
@@ -153,12 +153,12 @@ print(table.concat(found, " "))
 
 
 @pytest.mark.parametrize("sandbox", [False, True])
-def test_no_object_of_pythons_can_be_used(sandbox: bool) -> None:
+def test_no_object_of_python_can_be_used(sandbox: bool) -> None:
     assert printed(SEARCH, sandbox=sandbox) == [""]
 
 
 @pytest.mark.parametrize("sandbox", [False, True])
-def test_the_ways_below_are_closed(sandbox: bool) -> None:
+def test_the_ways_to_python_and_the_registry_are_closed(sandbox: bool) -> None:
     code = """
     local names = {}
     for name in pairs(debug) do names[#names + 1] = name end
@@ -178,7 +178,7 @@ def test_the_ways_below_are_closed(sandbox: bool) -> None:
 # ------------------------------------------------------------------ the sandbox
 
 
-def test_a_sandbox_has_no_way_to_the_machine() -> None:
+def test_a_sandbox_has_no_files_and_no_processes() -> None:
     code = """
     print(io, package, dofile, loadfile, os.execute, os.getenv, os.remove, os.rename, os.tmpname)
     print(require("string") == string, require("socket") == socket, pcall(require, "os.path"))
@@ -204,7 +204,7 @@ def test_a_sandbox_loads_text_but_no_bytecode() -> None:
     assert lines[2] == "nil\tattempt to load a binary chunk in a sandbox"
 
 
-def test_outside_of_it_files_are_there(tmp_path: Path) -> None:
+def test_without_a_sandbox_files_are_available(tmp_path: Path) -> None:
     (tmp_path / "other.lua").write_text("return 7")
     code = f"package.path = '{tmp_path}/?.lua' print(require('other'), io.open('/dev/null') ~= nil)"
     assert printed(code)[0].startswith("7\t")
@@ -225,7 +225,7 @@ TAKES = {
 
 
 @pytest.mark.parametrize("what", TAKES)
-def test_beyond_its_limit_a_script_gets_no_memory(what: str) -> None:
+def test_above_its_limit_a_script_gets_no_memory(what: str) -> None:
     code = f"""{CONNECTED}
     local function take() {TAKES[what]} end
     local done, cause = pcall(take)
@@ -266,7 +266,7 @@ def test_every_call_at_the_limit_fails_and_goes_on() -> None:
     assert line == "1600\t5"
 
 
-def test_what_is_dropped_is_given_back() -> None:
+def test_dropped_buffers_are_freed() -> None:
     code = "for i = 1, 2000 do data.new(100000):segment(5) end print(#data.new(100000))"
     assert printed(code, memory_bytes=2 * MIB) == ["100000"]
 
@@ -286,7 +286,7 @@ def test_ten_thousand_dropped_sockets_leave_nothing(kind: str) -> None:
     drop = f"for i = 1, 10000 do socket.new('i', '{kind}') end"
     gc.collect()
     before = descriptors()
-    state.run(drop.encode())  # once, for what Python and Lua keep for themselves
+    state.run(drop.encode())  # once, for the memory that Python and Lua keep for themselves
     first = resident_kib()
     state.run(drop.encode())
     assert resident_kib() - first < 512
@@ -295,7 +295,7 @@ def test_ten_thousand_dropped_sockets_leave_nothing(kind: str) -> None:
     assert descriptors() == before
 
 
-def test_the_collector_keeps_up_beside_a_big_heap() -> None:
+def test_the_collector_keeps_up_with_a_big_heap() -> None:
     state = State()
     state.run(f"kept = ('x'):rep({2 * MIB})".encode())
     before = descriptors()
@@ -316,7 +316,7 @@ def test_dropped_polls_and_accepted_sockets_are_closed_too() -> None:
     assert descriptors() == before
 
 
-def test_without_descriptors_the_dropped_ones_are_collected() -> None:
+def test_without_descriptors_dropped_sockets_are_collected() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 20, limits[1]))
     try:

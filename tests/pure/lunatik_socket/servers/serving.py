@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A server in a thread of the test, and clients of it made with Python's own sockets."""
+"""Runs a server in a thread, and makes clients of it with Python's own sockets."""
 
 import socket
 import struct
@@ -20,7 +20,10 @@ AnyServer = TypeVar("AnyServer", bound=Server[Any, Any])
 
 @contextmanager
 def serving(server: AnyServer) -> Iterator[AnyServer]:
-    """Serve in a thread until the end of `with`; an exception in that thread fails the test."""
+    """Serve in a thread until the end of the block.
+
+    An exception in that thread fails the test.
+    """
     server.open()
     thread = threading.Thread(target=server.serve)
     thread.start()
@@ -84,7 +87,7 @@ def read_all(sock: socket.socket) -> bytes:
 def tunnel(
     server: Socks4Server, listener: socket.socket
 ) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A client through the proxy, and the other end of its connection."""
+    """Yield a client that is connected through the proxy, and its target's socket."""
     with connected(server.address) as client:
         client.sendall(asking(listener.getsockname()[1]))
         assert read_exactly(client, 8) == GRANTED

@@ -51,7 +51,7 @@ def test_many_clients_at_once() -> None:
     assert server.stats().stream_bytes == 20_011_000
 
 
-def test_who_sends_and_does_not_read_is_not_read_from() -> None:
+def test_a_client_that_sends_and_does_not_read_is_not_read_from() -> None:
     chunk = b"x" * 65536
     with serving(_echo()) as server, connected(server.address) as greedy:
         greedy.settimeout(0.3)
@@ -79,7 +79,7 @@ def test_a_datagram_comes_back(size: int) -> None:
     assert (stats.datagrams, stats.datagram_bytes, stats.datagrams_dropped) == (1, size, 0)
 
 
-def test_datagrams_of_many_go_back_to_each() -> None:
+def test_datagrams_of_many_clients_go_back_to_their_senders() -> None:
     with serving(_echo()) as server:
         clients = [_datagram_socket(server.address) for _ in range(23)]
         for number, client in enumerate(clients):
@@ -90,7 +90,7 @@ def test_datagrams_of_many_go_back_to_each() -> None:
     assert server.stats().datagrams == 23
 
 
-def test_two_echos_do_not_talk_for_ever() -> None:
+def test_two_echo_servers_do_not_answer_each_other() -> None:
     with serving(_echo()) as server:
         port = server.address[1]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other_echo:
@@ -123,7 +123,7 @@ def test_a_client_that_resets_is_gone() -> None:
             assert server.stats().broken == 1
 
 
-def test_stop_cuts_who_stays(caplog: pytest.LogCaptureFixture) -> None:
+def test_stop_cuts_the_remaining_clients(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "lunatik_socket.servers.echo")
     with serving(_echo()) as server, connected(server.address) as client:
         client.sendall(b"x")
@@ -133,7 +133,7 @@ def test_stop_cuts_who_stays(caplog: pytest.LogCaptureFixture) -> None:
     assert any(line.endswith(": cut: the server stops") for line in caplog.messages)
 
 
-def test_a_taken_udp_port_leaves_no_listener() -> None:
+def test_a_udp_port_in_use_leaves_no_listener() -> None:
     with listening() as finder:
         address = finder.getsockname()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -155,10 +155,10 @@ def test_the_tally_counts_both_kinds() -> None:
     stats = server.stats()
     assert (stats.calls["recvmsg"], stats.errors["recvmsg", "EAGAIN"]) == (2, 1)
     assert (stats.calls["sendmsg"], stats.call_bytes["sendmsg"]) == (1, 3)
-    # A byte more wakes the loop for the end; it is not received if the loop was awake anyway.
+    # One more byte wakes the loop at the end. It is not received if the loop was awake already.
     assert stats.call_bytes["send"] == 6
     assert stats.call_bytes["recv"] in {5, 6}
 
 
-def test_loopback_unless_told_otherwise() -> None:
+def test_loopback_is_the_default() -> None:
     assert EchoConfig().listen == ("127.0.0.1", 10007)

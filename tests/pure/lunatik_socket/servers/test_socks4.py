@@ -52,7 +52,7 @@ def test_bytes_pass_both_ways_and_are_counted() -> None:
 
 
 @pytest.mark.parametrize("name", [None, b"127.0.0.1", b"localhost"])
-def test_a_request_that_comes_byte_by_byte(name: bytes | None) -> None:
+def test_a_request_that_arrives_byte_by_byte(name: bytes | None) -> None:
     with proxy() as server, listening() as listener, connected(server.address) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         address = "127.0.0.1" if name is None else "0.0.0.7"
@@ -65,7 +65,7 @@ def test_a_request_that_comes_byte_by_byte(name: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 200, 100_000])
-def test_data_that_comes_along_with_the_request_is_passed_on(size: int) -> None:
+def test_data_that_is_sent_with_the_request_is_forwarded(size: int) -> None:
     early = bytes(i % 251 for i in range(size))
     with proxy() as server, listening() as listener, connected(server.address) as client:
         client.sendall(asking(listener.getsockname()[1]) + early)
@@ -101,7 +101,7 @@ def _reset(sock: socket.socket) -> None:
     sock.close()
 
 
-def test_a_reset_is_passed_on_as_a_reset() -> None:
+def test_a_reset_is_forwarded_as_a_reset() -> None:
     with proxy() as server, listening() as listener:
         with tunnel(server, listener) as (client, target):
             _reset(target)
@@ -114,7 +114,7 @@ def test_a_reset_is_passed_on_as_a_reset() -> None:
     assert server.stats().broken == 2
 
 
-def test_the_log_tells_who_and_where(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_client_user_and_destination(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER)
     with proxy() as server, listening() as listener, connected(server.address) as client:
         port = listener.getsockname()[1]
@@ -165,7 +165,7 @@ def test_refusals(request_bytes: bytes, cause: str, caplog: pytest.LogCaptureFix
     assert (stats.refused, stats.connected, stats.active) == (1, 0, 0)
 
 
-def test_a_port_where_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_port_without_a_listener(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, LOGGER)
     with listening() as listener:
         port = listener.getsockname()[1]
@@ -214,7 +214,7 @@ def test_no_loop_through_the_machines_other_addresses() -> None:
         try:
             probe.connect(("192.0.2.1", 9))  # a route is looked up, nothing is sent
         except OSError:
-            pytest.skip("this machine has loopback only: give it a route to see this tested")
+            pytest.skip("needs a route to another address than loopback")
         own = probe.getsockname()[0]
     with proxy(listen=("0.0.0.0", 0)) as server, connected(server.address) as client:
         client.sendall(asking(server.address[1], own))
@@ -237,7 +237,7 @@ def test_the_same_port_on_another_address_is_no_loop() -> None:
 # ---------------------------------------------------------------------- names
 
 
-def test_a_slow_name_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_name_delays_no_other_client(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving, go_on = threading.Event(), threading.Event()
     real = resolver.getaddrinfo
 
@@ -330,7 +330,7 @@ def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch) -> N
     assert server.stats().refused == 0
 
 
-def test_a_full_queue_of_names_refuses() -> None:
+def test_a_name_is_refused_when_the_queue_is_full() -> None:
     names = resolver.Resolver(threads=0, max_waiting=1)
     assert names.look_up("a.example", lambda _: None) is not None
     assert names.look_up("b.example", lambda _: None) is None
@@ -355,7 +355,7 @@ def test_wrong_settings(option: str, value: float, message: str) -> None:
         Socks4Config(**{option: value})
 
 
-def test_loopback_unless_told_otherwise() -> None:
+def test_loopback_is_the_default() -> None:
     assert Socks4Config().listen == ("127.0.0.1", 1080)
 
 
@@ -375,7 +375,7 @@ def test_a_port_in_use() -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == open_before
 
 
-def test_too_few_descriptors_to_be_had() -> None:
+def test_a_hard_limit_below_the_needed_descriptors() -> None:
     server = Socks4Server(Socks4Config(listen=("127.0.0.1", 0), max_clients=2**28))
     expected = (
         r'cannot serve "268435456 clients": they need 536870976 open files, the hard limit is'

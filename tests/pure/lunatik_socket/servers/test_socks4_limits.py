@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The SOCKSv4 proxy at its limits: many, slow, silent and stuck clients, descriptors, the end."""
+"""The SOCKSv4 proxy at its limits: many, slow, silent and stuck clients, descriptors, stopping."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ def _can_read(sock: socket.socket, seconds: float) -> bool:
 
 @contextmanager
 def _logged(text: str) -> Iterator[threading.Event]:
-    """An event that is set when a line of the proxy's log has `text` in it."""
+    """Yield an event that is set when a line of the proxy's log contains `text`."""
     seen = threading.Event()
 
     class Watch(logging.Handler):
@@ -107,8 +107,8 @@ def test_big_requests_both_ways_at_once() -> None:
 # ---------------------------------------------------------------------- slow
 
 
-def test_a_slow_reader_costs_little_memory_and_delays_nobody() -> None:
-    size = 60_000_000  # far more than the kernel's buffers on the way hold
+def test_a_slow_reader_costs_little_memory_and_delays_no_other_client() -> None:
+    size = 60_000_000  # far more than fits into the kernel's buffers
     with proxy() as server, Target() as target, connected(server.address) as slow:
         slow.sendall(asking(target.source) + size.to_bytes(8, "little"))
         assert read_exactly(slow, 8) == GRANTED
@@ -127,7 +127,7 @@ def test_a_slow_reader_costs_little_memory_and_delays_nobody() -> None:
     assert server.stats().bytes_to_client == 50_000_000 + size
 
 
-def test_what_a_cut_client_left_is_forgotten() -> None:
+def test_the_held_bytes_of_a_cut_client_are_dropped() -> None:
     with (
         proxy(idle_timeout_seconds=0.3) as server,
         Target() as target,
@@ -141,7 +141,7 @@ def test_what_a_cut_client_left_is_forgotten() -> None:
 
 
 def _drip(slow: socket.socket) -> None:
-    """Send a byte each time that nothing has come for a moment: alive, and never done."""
+    """Send single bytes slowly, so that the request goes on but is never complete."""
     for _ in range(250):
         if _can_read(slow, 0.02):
             slow.recv(1)
@@ -170,7 +170,7 @@ def test_dripping_clients_do_not_keep_others_out() -> None:
         drips.close()
 
 
-def test_silent_clients_take_no_place() -> None:
+def test_silent_clients_do_not_count_for_max_clients() -> None:
     with ExitStack() as silent, proxy(max_clients=1) as server, listening() as listener:
         for _ in range(20):
             silent.enter_context(connected(server.address))
@@ -208,7 +208,7 @@ def test_traffic_one_way_is_not_idle() -> None:
 
 def test_a_destination_that_does_not_answer_is_refused_in_time() -> None:
     with ExitStack() as fill, listening(backlog=0) as full:
-        # The kernel drops a SYN for a full backlog: the nearest thing to a host that is gone.
+        # The kernel drops a SYN for a full backlog, which looks like a host that does not answer.
         for _ in range(3):
             waiting = fill.enter_context(socket.socket())
             waiting.setblocking(False)
@@ -225,8 +225,8 @@ def test_a_stuck_connection_burns_no_cpu() -> None:
         listening() as listener,
         tunnel(server, listener) as (client, target),
     ):
-        # Both ends of stream have reached the client's socket: a hang-up, which epoll reports
-        # whatever one waits for, while the target takes nothing and so nothing may be read.
+        # Both directions of the client's socket have ended. epoll always reports that as a hang-up,
+        # but the proxy may not read from the client, because the target takes nothing.
         target.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
         client.settimeout(0.3)
@@ -237,7 +237,7 @@ def test_a_stuck_connection_burns_no_cpu() -> None:
         assert sent < 200_000_000
         client.shutdown(socket.SHUT_WR)
         before = server.stats().calls["select"]
-        assert select.poll().poll(300) == []  # give it time to do wrong
+        assert select.poll().poll(300) == []  # time in which a busy loop would show
         assert server.stats().calls["select"] - before < 10
         assert len(read_all(target)) == sent
     assert server.stats().bytes_to_target == sent
@@ -274,7 +274,7 @@ def test_beyond_the_limit_clients_wait_their_turn() -> None:
     assert server.stats().accepted == 3
 
 
-def test_out_of_descriptors_is_a_rest_and_no_busy_loop() -> None:
+def test_out_of_descriptors_is_a_pause_and_not_a_busy_loop() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with (
         proxy(tally=True) as server,
@@ -307,7 +307,7 @@ def _fill_holes() -> list[int]:
             return holes
 
 
-def test_no_descriptor_for_the_destination_refuses() -> None:
+def test_no_descriptor_for_the_destination_is_a_refusal() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with (
         proxy(request_timeout_seconds=60) as server,
@@ -357,7 +357,7 @@ def test_stop_lets_clients_finish(caplog: pytest.LogCaptureFixture) -> None:
     server.stop()
 
 
-def test_stop_cuts_who_does_not_finish() -> None:
+def test_stop_cuts_clients_that_do_not_finish() -> None:
     with (
         proxy(grace_seconds=0.1) as server,
         listening() as listener,
@@ -425,9 +425,9 @@ def test_the_tally_agrees_with_strace(tmp_path: Path) -> None:
         done = echo_clients(target.echo, proxy=port, clients=5, requests=23, each=1)
         assert (done.requests, done.failed) == (23, 0)
         with connected(("127.0.0.1", port)) as client, listening() as listener:
-            nobody = listener.getsockname()[1]
+            closed_port = listener.getsockname()[1]
             listener.close()
-            client.sendall(asking(nobody))
+            client.sendall(asking(closed_port))
             assert read_all(client) == REFUSED
         tracee = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
         os.kill(int(tracee), signal.SIGTERM)
@@ -455,7 +455,7 @@ def test_the_tally_agrees_with_strace(tmp_path: Path) -> None:
     assert "getpeername" not in calls
 
 
-def test_no_tally_no_counting() -> None:
+def test_without_a_tally_nothing_is_counted() -> None:
     with proxy() as server, listening() as listener, tunnel(server, listener):
         pass
     assert server.stats().calls == {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""SOCKSv4 requests as bytes: whole, cut anywhere, malformed, and anything at all."""
+"""Parsing of SOCKSv4 requests: complete, cut at any byte, malformed, and random bytes."""
 
 import socket
 import string
