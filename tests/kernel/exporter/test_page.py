@@ -5,6 +5,7 @@ LUNATIK_SOCKET_SCREENSHOTS=docs/images writes new pictures for the docs.
 """
 
 import http.client
+import itertools
 import json
 import os
 import urllib.request
@@ -26,6 +27,7 @@ from tests.kernel.workload import BYTES, CALLS, Round, Worker, working
 from tests.pure.tracer.snapshots import aggregate, series, snapshot
 from tracer.exporter.http.server import MetricsServer
 from tracer.model.histogram import OVERFLOW, SLOTS, UPPER_BOUNDS_SECONDS, quantile_seconds
+from tracer.model.snapshot import Snapshot
 from tracer.session import Session
 
 pytestmark = pytest.mark.skipif(
@@ -161,6 +163,30 @@ def test_percentiles_are_those_of_python_for_the_same_slots(place: Place) -> Non
                 assert shown == "Infinity"
             else:
                 assert shown == pytest.approx(expected, rel=1e-12)
+
+
+def test_expected_errnos_are_no_failures_on_the_page(place: Place) -> None:
+    """EAGAIN of a non-blocking socket is an error, but neither red nor first among failures."""
+    numbers = itertools.count(100, 100)
+
+    def source() -> Snapshot:
+        failing = aggregate({100: 1}, errors={"EPIPE": 2})
+        polling = aggregate({100: 10**6}, errors={"EAGAIN": next(numbers)})
+        return snapshot(series("recv", of=polling), series("send", of=failing))
+
+    real = place.server
+    with MetricsServer(("127.0.0.1", 0), source) as made_up:
+        place.server = made_up
+        try:
+            place.open()
+            Select(place.browser.find_element(By.ID, "order")).select_by_value("failing")
+            place.until(lambda: events(place) >= 2, "a second state")
+            assert place.rows()[:2] == ["send/user/tcp", "recv/user/tcp"]
+            red = "return document.querySelectorAll('#operations td.bad').length"
+            assert place.browser.execute_script(red) == 0
+            place.browser.get("about:blank")
+        finally:
+            place.server = real
 
 
 def test_choosing_an_operation(place: Place) -> None:
