@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""From a Snapshot to metric families: pure functions, one for each metric.
+"""Makes metric families from a Snapshot: pure functions, one for each metric.
 
-Which series exist before anything was counted is decided here too. `rate()` and `increase()` need
-two samples of a series, so what a series counts before its first scrape is lost to them. The
-documented API's own calls (its 16 operations on TCP and UDP) and the failures they commonly meet
-therefore stand at zero from the first scrape; any other series appears with its first call.
+This module also decides which series exist before any call. `rate()` and `increase()` need two
+samples of a series, so they miss what a series counted before its first scrape. Therefore the
+calls of the documented API (16 operations on TCP and UDP) and their common errors are exported as
+0 from the first scrape; any other series appears with its first call.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,17 +25,17 @@ Samples = Mapping[Labels, Value]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric at one moment: its samples by the values of its labels."""
+    """One metric at one moment: label values -> sample."""
 
     metric: Metric
     labels: Labels
     samples: Samples
 
 
-# The transports of an operation's own series; TCP and UDP if it is not here.
+# Transports of the series that exist from the start; TCP and UDP for any other operation.
 _TRANSPORTS = {"poll": ("other",), "select": ("other",), "listen": ("tcp",), "accept": ("tcp",)}
 
-# What an operation fails with in the daily life of a network program.
+# The errnos that network programs commonly get, by operation.
 _RETRY = ("EAGAIN", "EINTR")
 _COMMON_ERRNOS = {
     "new": ("EMFILE",),
@@ -70,7 +70,7 @@ _BYTE_FUNCTIONS = frozenset(function.name for function in FUNCTIONS if function.
 
 
 def family(metric: Metric, snapshot: Snapshot) -> Family:
-    """One metric's samples of this snapshot; `metric` is a key of `FAMILIES`."""
+    """The samples of one metric in this snapshot; `metric` is a key of `FAMILIES`."""
     labels = metric.labels
     if metric.splits and snapshot.label_name is not None:
         labels = (*labels, snapshot.label_name)
@@ -98,13 +98,13 @@ def _in_progress(snapshot: Snapshot) -> Samples:
 
 
 def _starting(snapshot: Snapshot, zeros: Iterable[tuple[Labels, Value]]) -> dict[Labels, Value]:
-    """Give the zeros, unless the series are split: nobody knows beforehand by which values."""
+    """The zeros, or nothing if the series carry the label of `--by`: its values are not known."""
     return dict(zeros) if snapshot.label_name is None else {}
 
 
 def _histograms(series: Iterable[Series]) -> dict[Labels, Value]:
-    # Two of the kernel's cells can come to the same text (bytes that are no UTF-8, a comm that is
-    # called "other"). A series given twice would make Prometheus refuse the whole scrape: add up.
+    # Two cells of the kernel can have the same label text (bytes that are not UTF-8, a process
+    # named "other"). Prometheus refuses a scrape that has a series twice, so they are added up.
     result: dict[Labels, Aggregate] = {}
     for one in series:
         key = _label_values(one)
@@ -139,7 +139,7 @@ def _label_values(series: Series, *more: str) -> Labels:
 
 @lru_cache(4096)
 def clean(text: str) -> str:
-    """Make the text a label value: UTF-8 without NUL, at which Prometheus' parser stops."""
+    """The text as a label value: valid UTF-8, without NUL, at which Prometheus' parser fails."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -183,4 +183,4 @@ FAMILIES: Mapping[Metric, Callable[[Snapshot], Samples]] = {
     metrics.PROGRAM_RUNS: lambda snapshot: _programs(snapshot, "runs"),
     metrics.INFO: _info,
 }
-"""How each metric is made; those that the scrape says of itself are not here."""
+"""The function that makes each metric, except those about the scrape itself."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The stream behind the live page: once a second the whole state as JSON, for all who look.
+"""The event stream of the live page: once a second the whole state as JSON, to every client.
 
-One thread reads and encodes, and only while somebody looks. Each client's own thread waits for the
-latest event and writes it; one that is slower than the stream skips events, so nothing queues up.
-The events say totals since the session's start. The page makes rates of them, which survives a
-skipped event, a pause and a reconnection.
+One thread reads and encodes, and only while a client is connected. The thread of each client waits
+for the latest event and writes it. A client slower than the stream skips events, so no queue grows.
+Events contain totals since the session began. The page computes rates from them, so a skipped
+event, a pause or a reconnection does no harm.
 """
 
 import json
@@ -16,8 +16,9 @@ from threading import Condition, Thread
 from typing import Any
 
 from tracer.exporter.families import NOTHING, STARTING
+from tracer.model.errnos import EXPECTED_ERRNOS
 from tracer.model.operations import OPERATIONS, PATHS, TRANSPORTS
-from tracer.model.snapshot import Series, Snapshot, merge, to_json
+from tracer.model.snapshot import LOST_WORDS, Series, Snapshot, merge, to_json
 
 __all__ = ["Live", "live_state"]
 
@@ -26,7 +27,7 @@ _WAIT_SECONDS = 5.0
 
 
 class Live:
-    """Server-sent events of a source's snapshots; safe to use from many threads."""
+    """Snapshots as server-sent events; safe to use from many threads."""
 
     def __init__(self, snapshot: Callable[[], Snapshot | None], errors: Callable[[], int]) -> None:
         self._snapshot = snapshot
@@ -40,7 +41,7 @@ class Live:
         self._stopped = False
 
     def events(self) -> Iterator[bytes]:
-        """Each new event, or the latest if several came meanwhile; ends with `stop`."""
+        """Each new event, or only the latest if several were made meanwhile; ends with `stop`."""
         with self._changed:
             self._watchers += 1
             seen = self._number
@@ -59,7 +60,7 @@ class Live:
 
     @property
     def watchers(self) -> int:
-        """How many streams are open."""
+        """Number of open streams."""
         return self._watchers
 
     def stop(self) -> None:
@@ -78,12 +79,12 @@ class Live:
             )
             if self._stopped:
                 return None
-            # A comment keeps the connection's death from going unnoticed while nothing comes.
+            # While there is no event, a comment is sent: writing it shows a dead connection.
             return (self._number, self._event) if new else (seen, b": nothing new\n\n")
 
     def _run(self) -> None:
         due = time.monotonic()
-        while self._goes_on(due):
+        while self._is_wanted_at(due):
             event = self._make_event()
             with self._changed:
                 self._number += 1
@@ -91,8 +92,8 @@ class Live:
                 self._changed.notify_all()
             due = max(due + INTERVAL_SECONDS, time.monotonic())
 
-    def _goes_on(self, due: float) -> bool:
-        """Wait until it is time for the next event; false, and the thread ends, if nobody looks."""
+    def _is_wanted_at(self, due: float) -> bool:
+        """Wait until `due`; false if no client is left, and then the thread ends."""
         with self._changed:
             while (left := due - time.monotonic()) > 0 and not self._stopped:
                 self._changed.wait(left)
@@ -114,21 +115,28 @@ class Live:
 
 
 def live_state(snapshot: Snapshot) -> dict[str, Any]:
-    """Give the snapshot as plain data for the page.
+    """The snapshot as plain data for the page.
 
-    The values of an extra label are added up, and the API's own calls are there before they are
-    made: one that is still in progress has nothing counted yet. All are in the order of the table.
+    Series that differ only in the label of `--by` are added up. The series of the documented API
+    are present before the first call, so that a call in flight has a row. The order is that of
+    `OPERATIONS`. `expected_errnos` are the errnos that are no failures, `lost_words` the reasons of
+    lost calls in words.
     """
     operations = _unsplit(snapshot.operations)
-    counted = {_place(one) for one in operations}
-    idle = (Series(*place, None, NOTHING) for place in STARTING if place not in counted)
+    counted = {_key(one) for one in operations}
+    idle = (Series(*key, None, NOTHING) for key in STARTING if key not in counted)
     whole = replace(
         snapshot,
         operations=tuple(sorted((*operations, *idle), key=_order)),
         functions=_unsplit(snapshot.functions),
         label_name=None,
     )
-    return {"at_seconds": snapshot.monotonic_ns / 1e9, **to_json(whole)}
+    return {
+        "at_seconds": snapshot.monotonic_ns / 1e9,
+        "expected_errnos": EXPECTED_ERRNOS,
+        "lost_words": LOST_WORDS,
+        **to_json(whole),
+    }
 
 
 def _unsplit(series: tuple[Series, ...]) -> tuple[Series, ...]:
@@ -137,7 +145,7 @@ def _unsplit(series: tuple[Series, ...]) -> tuple[Series, ...]:
 
     return tuple(
         Series(*key, None, merge([one.aggregate for one in cells]))
-        for key, cells in groupby(sorted(series, key=_place), _place)
+        for key, cells in groupby(sorted(series, key=_key), _key)
     )
 
 
@@ -149,5 +157,5 @@ def _order(series: Series) -> tuple[int, int, int]:
     return (_RANKS[series.name], path, transport)
 
 
-def _place(series: Series) -> tuple[str, str, str]:
+def _key(series: Series) -> tuple[str, str, str]:
     return (series.name, series.path, series.transport)

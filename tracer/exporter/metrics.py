@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Every metric this project exports: name, type, help, unit, labels.
+"""Every metric of this project: name, type, help, unit, labels.
 
-This is the only place where a metric is named. What fills it (`tracer.exporter.families`), the
-dashboards, the alerts, the table in docs/metrics.md and the tests all take it from here.
+This is the only place that names a metric. The code that fills it (`tracer.exporter.families`), the
+dashboards, the table in docs/metrics.md and the tests take it from here. The labels that `--by`
+offers are `LABELS` in tracer/model/config.py; bpf/label.h reads their values.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ Labels = tuple[str, ...]
 
 
 class Type(Enum):
-    """The types of OpenMetrics that are used here; `INFO` is a gauge of 1 in the older format."""
+    """The types of OpenMetrics in use; in Prometheus' text format `INFO` is a gauge of value 1."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -24,9 +25,9 @@ class Type(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric, as a query names it (a counter with its `_total`).
+    """One metric. `name` is as in a query, so a counter's ends in `_total`.
 
-    `unit` is the base unit that ends the name, or nothing. `splits` tells that the series of this
+    `unit` is the base unit at the end of the name, or empty. With `splits` the series of this
     metric also carry the label of `--by`.
     """
 
@@ -40,12 +41,11 @@ class Metric:
 
 _SERIES = ("operation", "path", "transport")
 _FUNCTION = ("function", "path", "transport")
-_OPERATION_IS = "a documented operation of the socket API (docs/metrics.md says which system calls)"
 
 DURATION = Metric(
     "lunatik_socket_operation_duration_seconds",
     Type.HISTOGRAM,
-    f"Time from entry to return of {_OPERATION_IS}, time spent blocked included.",
+    "Duration of a socket operation, from entry to return, including time spent blocked.",
     _SERIES,
     "seconds",
     splits=True,
@@ -53,7 +53,7 @@ DURATION = Metric(
 ERRORS = Metric(
     "lunatik_socket_operation_errors_total",
     Type.COUNTER,
-    "Calls that returned an error, by errno; each is in the duration's count too.",
+    "Calls that returned an error, by errno; they are also in the count of the duration.",
     (*_SERIES, "errno"),
     splits=True,
 )
@@ -68,13 +68,13 @@ BYTES = Metric(
 IN_PROGRESS = Metric(
     "lunatik_socket_operation_in_progress",
     Type.GAUGE,
-    "Calls that have entered the kernel and not yet returned.",
+    "Calls in flight: entered and not yet returned.",
     ("operation", "path"),
 )
 FUNCTION_DURATION = Metric(
     "lunatik_socket_function_duration_seconds",
     Type.HISTOGRAM,
-    "Time from entry to return of a kernel function that operations are made of.",
+    "Duration of a kernel function that socket operations call, from entry to return.",
     _FUNCTION,
     "seconds",
     splits=True,
@@ -82,7 +82,7 @@ FUNCTION_DURATION = Metric(
 FUNCTION_ERRORS = Metric(
     "lunatik_socket_function_errors_total",
     Type.COUNTER,
-    "Runs of a kernel function that returned an error, by errno.",
+    "Calls of a kernel function that returned an error, by errno.",
     (*_FUNCTION, "errno"),
     splits=True,
 )
@@ -97,31 +97,31 @@ FUNCTION_BYTES = Metric(
 PROBE_ATTACHED = Metric(
     "lunatik_socket_tracer_probe_attached",
     Type.GAUGE,
-    "1 if the probe is in place, 0 if the kernel refused it.",
+    "1 if the probe is attached, 0 if the kernel refused it.",
     ("probe", "mechanism"),
 )
 PROBE_ENTRIES = Metric(
     "lunatik_socket_tracer_probe_entries_total",
     Type.COUNTER,
-    "Calls seen to enter; equal to returns, abandoned calls and calls in progress together.",
+    "Calls whose entry was seen: the sum of returns, abandoned calls and calls in flight.",
     ("probe",),
 )
 PROBE_RETURNS = Metric(
     "lunatik_socket_tracer_probe_returns_total",
     Type.COUNTER,
-    "Calls seen to return.",
+    "Calls whose return was seen.",
     ("probe",),
 )
 PROBE_ABANDONED = Metric(
     "lunatik_socket_tracer_probe_abandoned_total",
     Type.COUNTER,
-    "Calls that will never return, for their thread died inside.",
+    "Calls whose entry was seen and whose return was not: the thread ended, or it was missed.",
     ("probe",),
 )
 LOST = Metric(
     "lunatik_socket_tracer_lost_total",
     Type.COUNTER,
-    "Calls that could not be counted, or not under their own label, by reason.",
+    "Calls that could not be counted, or not under their own label value, by reason.",
     ("reason",),
 )
 MAP_ENTRIES = Metric(
@@ -133,39 +133,39 @@ MAP_ENTRIES = Metric(
 MAP_CAPACITY = Metric(
     "lunatik_socket_tracer_map_capacity",
     Type.GAUGE,
-    "Entries a BPF map has room for.",
+    "Entries that a BPF map has room for.",
     ("map",),
 )
 PROGRAM_RUN_SECONDS = Metric(
     "lunatik_socket_tracer_program_run_seconds_total",
     Type.COUNTER,
-    "Time spent in a BPF program; stays 0 unless the session measures its cost.",
+    "Time spent in a BPF program; 0 unless the tracer measures its own cost.",
     ("program",),
     "seconds",
 )
 PROGRAM_RUNS = Metric(
     "lunatik_socket_tracer_program_runs_total",
     Type.COUNTER,
-    "Runs of a BPF program; stays 0 unless the session measures its cost.",
+    "Runs of a BPF program; 0 unless the tracer measures its own cost.",
     ("program",),
 )
 INFO = Metric(
     "lunatik_socket_tracer_info",
     Type.INFO,
-    "The tracer's version, the kernel's release, and the mechanisms in use.",
+    "Version of the tracer, release of the kernel, mechanisms in use.",
     ("version", "kernel", "mechanism"),
 )
 SCRAPE_DURATION = Metric(
     "lunatik_socket_tracer_scrape_duration_seconds",
     Type.GAUGE,
-    "Time this scrape took to read the kernel's maps and render the metrics above.",
+    "Time that this scrape took to read the kernel's maps and render the metrics above.",
     (),
     "seconds",
 )
 SCRAPE_ERRORS = Metric(
     "lunatik_socket_tracer_scrape_errors_total",
     Type.COUNTER,
-    "Metrics that could not be made and are missing from their scrape; the log says why.",
+    "Metrics missing from a scrape because they could not be made; the log says why.",
     (),
 )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The live page's files, and the headers that keep it to itself."""
+"""The routes of the live page: its files, its event stream, and its security headers."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -18,7 +18,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
-# Nothing inline, nothing from anywhere else, and nobody may frame it.
+# No inline code, nothing from other hosts, no framing.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,7 +31,7 @@ _HEADERS = (
 
 
 def page_routes(live: Live) -> dict[str, Handler]:
-    """Every path of the page: `/`, its files, and the stream at `/live`."""
+    """The page's routes: `/`, its files, and the event stream `/live`."""
     files = {f"/{path.name}": _file(path) for path in _DIRECTORY.iterdir()}
     return {"/": files["/index.html"], **files, "/live": _stream(live)}
 
@@ -46,7 +46,7 @@ def _file(path: Path) -> Handler:
 def _stream(live: Live) -> Handler:
     def handler(_request: Request) -> Response:
         if live.watchers >= MAX_STREAMS:
-            text = f"{MAX_STREAMS} pages are open already: close one"
+            text = f"{MAX_STREAMS} pages are already open: close one"
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, text, ("Retry-After", "5"))
         return Response("text/event-stream", headers=_HEADERS, events=live.events())
 

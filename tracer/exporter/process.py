@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The exporter's own process: `process_*`, as every Prometheus exporter has them.
+"""The `process_*` metrics of the exporter's process, which every Prometheus exporter has.
 
-The one module that imports prometheus_client, whose collector knows these names by convention.
+This is the only module that imports prometheus_client: its collector reads these numbers and gives
+them their usual names. It is a module of its own so that nothing else depends on that library.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ _collector = ProcessCollector(registry=CollectorRegistry(auto_describe=False))
 
 
 def process_families() -> Iterator[Family]:
-    """CPU time, memory, descriptors and start time of this process."""
+    """CPU time, memory, file descriptors and start time of this process."""
     for found in _collector.collect():
         for sample in found.samples:
             metric = Metric(

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Families as text: Prometheus' text format 0.0.4 and OpenMetrics 1.0.
 
-A scrape every few seconds over thousands of series must cost next to nothing, so what does not
-change between scrapes is made once: each series is kept as a `%` template with its names, labels
-and bucket bounds written out, and a scrape only fills numbers in, if they have changed at all.
-(prometheus_client builds every line anew, 17 µs each.) The bounds `le` are written the same in both
-formats, `1.0` and not `1`, or the series would change with the format that a Prometheus happens to
-ask for.
+A scrape every few seconds over thousands of series must be cheap, so the text that does not change
+between scrapes is made once. Each series is kept as a `%` template with its name, labels and bucket
+bounds; a scrape only fills in numbers, and only if they changed. (prometheus_client builds every
+line at every scrape, 17 µs each.) Both formats write the bounds `le` in the same way, `1.0` and not
+`1`; otherwise a series would change its labels when Prometheus asks for the other format.
 """
 
 import math
@@ -22,7 +21,7 @@ from tracer.model.snapshot import Aggregate
 __all__ = ["BUCKET_BOUNDS", "Format", "Renderer"]
 
 BUCKET_BOUNDS = tuple(map(repr, UPPER_BOUNDS_SECONDS[::SLOTS_PER_OCTAVE]))
-"""The classic buckets' `le`, in seconds: the powers of two among the slots' bounds."""
+"""`le` of the classic buckets, in seconds: the slot bounds that are powers of two."""
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
@@ -37,13 +36,13 @@ class Format(Enum):
 
     @property
     def end(self) -> str:
-        """What closes an exposition."""
+        """The last line of an exposition."""
         return "# EOF\n" if self is Format.OPENMETRICS else ""
 
 
 @dataclass(slots=True)
 class _Written:
-    """A series as it was written last."""
+    """A series as it was last written."""
 
     template: str
     value: Value
@@ -51,7 +50,7 @@ class _Written:
 
 
 class Renderer:
-    """Writes families in one format, and remembers the series that were written last."""
+    """Writes families in one format; keeps the text of every series from the last scrape."""
 
     def __init__(self, form: Format) -> None:
         self._form = form
@@ -59,18 +58,18 @@ class Renderer:
         self._labels: dict[str, Labels] = {}
 
     def render(self, family: Family) -> str:
-        """Write the family's head and all its lines; nothing if it has no sample."""
+        """Write the head and all lines of a family; an empty string if it has no sample."""
         return "".join(self.parts(family))
 
     def parts(self, family: Family) -> list[str]:
-        """The same in pieces, since a page of a megabyte is better put together once."""
+        """The same in parts, so that a page of a megabyte is joined only once."""
         if not family.samples:
             return []
         name, known = family.metric.name, {}
         if self._labels.get(name) == family.labels:
             known = self._written[name]
         self._labels[name] = family.labels
-        # A fresh dictionary each time: what is kept of series that are gone goes too.
+        # A new dictionary each time, so that series that no longer exist are dropped.
         fresh = self._written[name] = {}
         parts = [_head(family.metric, self._form)]
         for values, value in family.samples.items():
@@ -86,7 +85,7 @@ class Renderer:
 
 
 def _is_same(old: Value, new: Value) -> bool:
-    """Whether both are written the same; of NaN, which equals nothing, never."""
+    """Whether both are written as the same text; false for NaN, which is equal to nothing."""
     if isinstance(old, Aggregate) and isinstance(new, Aggregate):
         return old.sum_ns == new.sum_ns and old.slots == new.slots
     return type(old) is type(new) and old == new
@@ -97,7 +96,7 @@ def _head(metric: Metric, form: Format) -> str:
     if form is Format.PROMETHEUS:
         shown = Type.GAUGE if kind is Type.INFO else kind
         return f"# HELP {name} {text.translate(_HELP_ESCAPES)}\n# TYPE {name} {shown.value}\n"
-    # OpenMetrics names the family without the ending that its samples bear.
+    # In OpenMetrics the name of a family lacks the ending that its samples have.
     name = name.removesuffix({Type.COUNTER: "_total", Type.INFO: "_info"}.get(kind, ""))
     unit = f"# UNIT {name} {metric.unit}\n" if metric.unit else ""
     return (
@@ -107,7 +106,7 @@ def _head(metric: Metric, form: Format) -> str:
 
 
 def _template(metric: Metric, names: Labels, values: Labels) -> str:
-    """Write the lines of one series, with `%s` for each number that `_numbers` gives."""
+    """The lines of one series, with `%s` for each number of `_numbers`."""
     pairs = [
         f'{name}="{value.translate(_ESCAPES)}"'.replace("%", "%%")
         for name, value in zip(names, values, strict=True)
@@ -130,8 +129,8 @@ def _numbers(value: Value) -> tuple[int | float | str, ...]:
     if not isinstance(value, Aggregate):
         return (value if isinstance(value, int) else _float(value),)
     counts = list(accumulate(value.slots))
-    # The overflow slot comes right after the last bound: it is in +Inf alone. The count is the
-    # slots' own, so that the two agree though the kernel goes on counting while it is read.
+    # The overflow slot is above the last bound, so it is only in +Inf. The count is the sum of the
+    # slots, not the kernel's own count: the kernel counts while it is read, and they could differ.
     total = counts[-1]
     return (*counts[::SLOTS_PER_OCTAVE], total, total, repr(value.sum_ns / 1e9))
 

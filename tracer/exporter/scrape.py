@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A scrape: read the kernel once, render what is asked for, let no fault take the rest along."""
+"""A scrape: read the kernel's maps once, render the metrics, leave out those that fail."""
 
 import gzip
 import logging
@@ -21,10 +21,10 @@ _GZIP_LEVEL = 1  # 9 takes five times as long for a tenth less
 
 
 class Scraper:
-    """Serves the expositions of one source of snapshots; safe to use from many threads.
+    """Renders the snapshots of one source as pages of metrics; safe to use from many threads.
 
     A scrape never fails as a whole. A metric that cannot be made is left out, counted in
-    `lunatik_socket_tracer_scrape_errors_total`, and said in the log.
+    `lunatik_socket_tracer_scrape_errors_total`, and logged.
     """
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
@@ -35,18 +35,18 @@ class Scraper:
         self.healthy = True
 
     def page(self, form: Format, compressed: bool) -> bytes:
-        """Render the metrics as of now."""
+        """The metrics as of now, in this format; gzipped if `compressed`."""
         return self._shared.get().page(form, compressed)
 
     def snapshot(self) -> Snapshot | None:
-        """Take a snapshot as of now, shared with scrapes of the same moment; None if it failed."""
+        """A snapshot as of now, shared with scrapes at the same moment; None if it failed."""
         return self._shared.get().snapshot
 
     def _read(self) -> "_Reading":
         return _Reading(self, self._renderers)
 
     def read_snapshot(self) -> Snapshot | None:
-        """Take the source's snapshot, or None if it has none to give now."""
+        """The source's snapshot; None if the source raised an error, which is then counted."""
         try:
             snapshot = self._snapshot()
         except Exception as error:
@@ -57,13 +57,13 @@ class Scraper:
         return snapshot
 
     def count_error(self, what: str, error: Exception) -> None:
-        """Note that something is missing from a scrape, and why."""
+        """Count and log that a metric is missing from a scrape."""
         self.errors += 1
         _log.error("cannot export %s: %s: %s", what, type(error).__name__, error)
 
 
 class _Reading:
-    """One snapshot, rendered once for each format and encoding that someone asks for."""
+    """One snapshot, rendered once for each format and encoding that clients ask for."""
 
     def __init__(self, scraper: Scraper, renderers: dict[Format, Renderer]) -> None:
         started = time.perf_counter()

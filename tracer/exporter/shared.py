@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One run of a costly function for all who ask for it at the same time."""
+"""One run of an expensive function for all threads that call it at the same time."""
 
 from collections.abc import Callable
 from threading import Condition
@@ -13,9 +13,9 @@ T = TypeVar("T")
 class Shared(Generic[T]):
     """Calls `function` for many threads, one run at a time.
 
-    `get` answers with the result of a run that began after it was called, never with an older one:
-    what happened before the call is in it. All who call during a run share the next, so that any
-    number of callers at once costs two runs at most.
+    `get` returns the result of a run that began after `get` was called, never an older one. All
+    threads that call during a run share the next run, so any number of callers at the same time
+    costs at most two runs.
     """
 
     def __init__(self, function: Callable[[], T]) -> None:
@@ -27,7 +27,7 @@ class Shared(Generic[T]):
         self._result: T
 
     def get(self) -> T:
-        """Return the result of a fresh run; raise what `function` raises, if this caller ran it."""
+        """Return the result of a new run; raises what `function` raises if this thread ran it."""
         if not self._must_run():
             return self._result
         done = False
@@ -43,7 +43,7 @@ class Shared(Generic[T]):
         return self._result
 
     def _must_run(self) -> bool:
-        """Wait for a run that began after now; true if it is for this caller to run it."""
+        """Wait for a run that began after now; true if this thread must run it."""
         with self._changed:
             wanted = self._begun + 1
             while self._running and self._ended < wanted:

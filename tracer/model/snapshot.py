@@ -12,6 +12,7 @@ from typing import Any
 from tracer.model.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seconds
 
 __all__ = [
+    "LOST_WORDS",
     "Aggregate",
     "MapUse",
     "ProbeStats",
@@ -22,6 +23,16 @@ __all__ = [
     "merge",
     "to_json",
 ]
+
+
+LOST_WORDS = {
+    "start_map_full": "more threads in calls at once than there was room for",
+    "aggregate_map_full": 'counted under "other": no room for more label values',
+    "return_without_entry": "already in flight when tracing began",
+    "return_not_seen": "their return was not seen",
+    "probe_missed": "the kernel skipped a run of a BPF program",
+}
+"""The reasons in `Snapshot.lost`, in words for a user."""
 
 
 @dataclass(frozen=True, slots=True)

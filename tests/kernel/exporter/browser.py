@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Chromium without a screen, as a user's browser; it reaches nothing but this machine."""
+"""Headless Chromium that connects to nothing but this machine."""
 
 import shutil
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _FLAGS = (
 
 @contextmanager
 def browsing(profile: Path) -> Iterator[Browser]:
-    """A browser with an empty profile in this directory."""
+    """A browser with a new profile in this directory."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert chromium, "chromium is missing: apt-get install chromium"
     assert driver, "chromedriver is missing: apt-get install chromium-driver"

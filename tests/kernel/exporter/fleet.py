@@ -3,8 +3,8 @@
 
     unshare --net python -m tests.kernel.exporter.fleet DIRECTORY ROUNDS ROUNDS ROUNDS
 
-Run within a fresh network namespace: what it makes there is gone with it. Each host works as many
-rounds as is said; then the boards' queries are asked, and the answers printed as JSON.
+It runs in a new network namespace, so everything it makes there disappears with it. Each host works
+ROUNDS rounds; then the queries of the boards are sent, and the answers printed as JSON.
 """
 
 import json
@@ -27,7 +27,7 @@ RECORDED = 'instance_operation_path:lunatik_socket_operation_calls:rate5m{operat
 
 
 class Host:
-    """A host: its address, and what it is told."""
+    """A host: its address, and the pipe that controls it."""
 
     def __init__(self, number: int) -> None:
         self.address = f"10.77.{number}.2"
@@ -47,9 +47,9 @@ class Host:
         self._number = number
 
     def connect(self) -> None:
-        """Give it a wire to here."""
+        """Connect it to this namespace by a veth pair."""
         near, far, pid = f"host{self._number}", f"10.77.{self._number}", str(self._process.pid)
-        # Its own namespace is there once it differs from ours.
+        # Its namespace exists as soon as it differs from ours.
         wait_until(
             lambda: Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink(),
             "the namespace",
@@ -65,7 +65,7 @@ class Host:
         assert self._answer() == "ready\n"
 
     def work(self) -> None:
-        """One round."""
+        """Let it work one round."""
         self._tell()
         assert self._answer() == "done\n"
 
@@ -86,13 +86,13 @@ class Host:
 
 
 def ip(*arguments: str, inside: tuple[str, ...] = ()) -> None:
-    """Run ip, maybe within a namespace."""
+    """Run ip(8); `inside` is the prefix that enters a namespace."""
     subprocess.run([*inside, "ip", *arguments], check=True, timeout=TIMEOUT_SECONDS)
 
 
 @contextmanager
 def hosts(number: int) -> Iterator[list[Host]]:
-    """As many hosts, connected."""
+    """Start this number of hosts, and connect them."""
     ip("link", "set", "lo", "up")
     with ExitStack() as stack:
         made = []
@@ -106,9 +106,9 @@ def hosts(number: int) -> Iterator[list[Host]]:
 
 
 def observe(directory: Path, rounds: list[int]) -> dict[str, object]:
-    """Let the hosts work, and ask."""
+    """Let the hosts work, then query Prometheus."""
     with hosts(len(rounds)) as fleet:
-        # Two files: the discovery takes any number of them.
+        # Two files, since file discovery reads any number of them.
         groups = {
             "rack-1": [{"targets": [f"{host.address}:{PORT}" for host in fleet[:2]]}],
             "rack-2": [{"targets": [f"{host.address}:{PORT}" for host in fleet[2:]]}],
@@ -132,7 +132,7 @@ def _value(observer: Prometheus, expression: str) -> float | None:
 
 
 def answers(observer: Prometheus, instances: list[str]) -> dict[str, object]:
-    """The boards' answers, for all instances together and for each."""
+    """The answers to the boards' queries, for all instances together and for each."""
     queries = {asked.where: asked.expression for asked in panel_queries()}
 
     def ask(where: str, **variables: str) -> list[object]:

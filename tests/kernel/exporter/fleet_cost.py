@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What many hosts cost a Prometheus: memory and disk for each series, measured.
+"""Measures what many hosts cost a Prometheus: memory and disk for each series.
 
     python -m tests.kernel.exporter.fleet_cost [HOSTS [SECONDS]]
 
-One real exporter under a workload stands for all hosts: it is scraped under as many names, at the
-committed pace. As root. Figures of docs/fleet.md come from here.
+One exporter under a workload stands for all hosts: Prometheus scrapes it under as many names. Needs
+root. The figures in docs/fleet.md come from this command.
 """
 
 import sys
@@ -30,7 +30,7 @@ def main() -> None:
         MetricsServer(("127.0.0.1", 0), session.snapshot) as server,
     ):
         place, address = Path(directory), "{}:{}".format(*server.address)
-        # Names by label: one address under many of them is as many targets.
+        # One address with a different instance label for each host gives as many targets.
         groups = [{"targets": [address], "labels": {"instance": f"host-{i}"}} for i in range(hosts)]
         with prometheus(place, groups={"hosts": groups}, pace_seconds=PACE_SECONDS) as observer:
             up = 'count(up{instance=~"host-.*"} == 1)'

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""One host of a fleet, in the network namespace it was started in: a worker, a tracer, an exporter.
+"""One host of a fleet, in its own network namespace: a worker, a tracer, an exporter.
 
     python -m tests.kernel.exporter.fleet_host ADDRESS
 
-Says `ready` when it can be scraped; works a round for each line it reads, and says `done`.
+It prints `ready` when it can be scraped. For each line that it reads, it works a round, then prints
+`done`.
 """
 
 import sys
@@ -16,8 +17,8 @@ PORT = 10435
 
 def main() -> None:
     """Serve until standard input ends."""
-    # The worker is made before the exporter's threads, and does its deeds in the same namespace.
-    sys.stdin.readline()  # the namespace has its address now
+    # The worker is forked before the exporter starts threads, and works in the same namespace.
+    sys.stdin.readline()  # from now on the namespace has its address
     with working() as (worker, session), MetricsServer((sys.argv[1], PORT), session.snapshot):
         print("ready", flush=True)
         for _ in sys.stdin:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A real Prometheus on the committed configuration, with other targets and a quicker pace."""
+"""A real Prometheus with the committed configuration, but other targets and shorter intervals."""
 
 import json
 import math
@@ -23,26 +23,26 @@ _LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
 class Prometheus:
-    """What it knows, over its HTTP interface."""
+    """Queries a running Prometheus over its HTTP API."""
 
     def __init__(self, port: int, pid: int) -> None:
         self.pid = pid
         self._url = f"http://127.0.0.1:{port}/api/v1"
 
     def query(self, expression: str) -> list[Sample]:
-        """The instant vector of now, without what is not a number."""
+        """The instant vector of now, without NaN."""
         data = self._get("query", query=expression)
         assert data["resultType"] == "vector", data
         samples = [(one["metric"], float(one["value"][1])) for one in data["result"]]
         return [(labels, value) for labels, value in samples if not math.isnan(value)]
 
     def value(self, expression: str) -> float:
-        """The one value of a query that has one."""
+        """The value of a query with exactly one sample."""
         ((_, value),) = self.query(expression)
         return value
 
     def range(self, expression: str, start: float, end: float, step: float) -> list[Any]:
-        """A range query's series, as a graph asks for it."""
+        """The series of a range query, as a graph sends it."""
         data = self._get("query_range", query=expression, start=start, end=end, step=step)
         return list(data["result"])
 
@@ -59,7 +59,7 @@ class Prometheus:
         return self._get(f"status/{name}")
 
     def resident_bytes(self) -> int:
-        """Its memory."""
+        """Its resident memory."""
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
         assert found
         return int(found[1]) * 1024
@@ -110,7 +110,7 @@ def prometheus(
         finally:
             process.terminate()
             process.wait(TIMEOUT_SECONDS)
-    # A scrape cut off by the end is no fault; anything else would be.
+    # A scrape that is cut off at the end is logged as a warning; errors are not expected.
     complaints = [line for line in log.read_text().splitlines() if "level=error" in line]
     assert complaints == []
 
@@ -137,7 +137,7 @@ def _configuration(
 
 
 def listening_port(process: subprocess.Popen[bytes]) -> int | None:
-    """The port that the process listens on, by /proc; it does not say it itself."""
+    """The port that the process listens on, from /proc, since it does not print it."""
     if process.poll() is not None:
         raise AssertionError(f"ended with {process.returncode}")
     inodes = set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A scrape of the real exporter on a real session: its numbers are the workload's."""
+"""A scrape of the exporter with a real session has exactly the numbers of the workload."""
 
 import re
 import shutil
@@ -49,8 +49,8 @@ def moved(before: Numbers, after: Numbers, name: str, **labels: str) -> float:
     return after[key] - before[key]
 
 
-def datagrams_to_nobody() -> None:
-    """UDP alone: the scrape itself is TCP, and this process is traced too."""
+def send_and_receive_datagrams() -> None:
+    """Only UDP: this process is traced too, and its scrape is TCP."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -65,7 +65,7 @@ def datagrams_to_nobody() -> None:
 
 def test_a_scrape_shows_exactly_the_workload(server: MetricsServer) -> None:
     before = numbers(server)
-    assert Child(datagrams_to_nobody).wait() == 0
+    assert Child(send_and_receive_datagrams).wait() == 0
     after = numbers(server)
     udp = {"transport": "udp"}
     duration = "lunatik_socket_operation_duration_seconds"
@@ -87,7 +87,7 @@ def test_a_scrape_shows_exactly_the_workload(server: MetricsServer) -> None:
     assert moved(before, after, "lunatik_socket_operation_errors_total", **errors) == CALLS
 
 
-def test_every_operation_stands_at_zero_or_more_and_nothing_was_lost(server: MetricsServer) -> None:
+def test_every_operation_is_exported_and_nothing_is_missing(server: MetricsServer) -> None:
     found = numbers(server)
     started = {
         labels
@@ -100,7 +100,7 @@ def test_every_operation_stands_at_zero_or_more_and_nothing_was_lost(server: Met
     assert found["lunatik_socket_tracer_scrape_errors_total", frozenset()] == 0
 
 
-def test_entries_are_returns_and_abandoned_and_in_progress(server: MetricsServer) -> None:
+def test_entries_are_the_sum_of_returns_abandoned_and_in_progress(server: MetricsServer) -> None:
     found = numbers(server)
 
     def total(ending: str) -> float:
@@ -111,7 +111,7 @@ def test_entries_are_returns_and_abandoned_and_in_progress(server: MetricsServer
     assert entered > 0
 
 
-def test_promtool_finds_nothing_to_say(server: MetricsServer) -> None:
+def test_promtool_has_no_complaint(server: MetricsServer) -> None:
     promtool = shutil.which("promtool")
     assert promtool, "promtool is missing: apt-get install prometheus"
     text = scrape(server, Format.PROMETHEUS)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The live page in a real browser, fed by a real session: its values are those of /metrics.
 
-LUNATIK_SOCKET_SCREENSHOTS=docs/images makes the pictures of the docs anew.
+LUNATIK_SOCKET_SCREENSHOTS=docs/images writes new pictures for the docs.
 """
 
 import http.client
+import itertools
 import json
 import os
 import urllib.request
@@ -26,11 +27,12 @@ from tests.kernel.workload import BYTES, CALLS, Round, Worker, working
 from tests.pure.tracer.snapshots import aggregate, series, snapshot
 from tracer.exporter.http.server import MetricsServer
 from tracer.model.histogram import OVERFLOW, SLOTS, UPPER_BOUNDS_SECONDS, quantile_seconds
+from tracer.model.snapshot import Snapshot
 from tracer.session import Session
 
 pytestmark = pytest.mark.skipif(
     "LUNATIK_SOCKET_RING" in os.environ,
-    reason="Prometheus and browsers are no matter of the kernel: `make test` runs this on the host",
+    reason="does not depend on the kernel: `make test` runs it on the host",
 )
 
 PATIENCE = 2 * TIMEOUT_SECONDS
@@ -38,7 +40,7 @@ PATIENCE = 2 * TIMEOUT_SECONDS
 
 @dataclass
 class Place:
-    """Where the tests are at: a browser, the exporter it looks at, and who works."""
+    """A browser, the exporter whose page it shows, and the worker that makes the calls."""
 
     browser: Browser
     server: MetricsServer
@@ -103,7 +105,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     ):
         made = Place(browser, server, worker, session)
         yield made
-        made.server.stop()  # maybe another than at the start
+        made.server.stop()  # a test may have replaced the server
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +122,7 @@ def _no_console_message(place: Place) -> Iterator[None]:
     assert messages == []
 
 
-def test_the_page_shows_what_metrics_say(place: Place) -> None:
+def test_the_page_shows_the_numbers_of_metrics(place: Place) -> None:
     place.open()
     place.after_work()
     metrics = place.metrics()
@@ -137,7 +139,7 @@ def test_the_page_shows_what_metrics_say(place: Place) -> None:
     assert place.cell("connect/user/tcp", "errors") == f"{rounds * CALLS}"
 
 
-def test_percentiles_are_those_of_the_same_slots_in_python(place: Place) -> None:
+def test_percentiles_are_those_of_python_for_the_same_slots(place: Place) -> None:
     place.open()
     cases = [{100: 1}, {0: 3, 9: 5}, {57: 10, 58: 1, 99: 2}, {3: 1, OVERFLOW: 99}, {}]
     script = """
@@ -163,6 +165,30 @@ def test_percentiles_are_those_of_the_same_slots_in_python(place: Place) -> None
                 assert shown == pytest.approx(expected, rel=1e-12)
 
 
+def test_expected_errnos_are_no_failures_on_the_page(place: Place) -> None:
+    """EAGAIN of a non-blocking socket is an error, but neither red nor first among failures."""
+    numbers = itertools.count(100, 100)
+
+    def source() -> Snapshot:
+        failing = aggregate({100: 1}, errors={"EPIPE": 2})
+        polling = aggregate({100: 10**6}, errors={"EAGAIN": next(numbers)})
+        return snapshot(series("recv", of=polling), series("send", of=failing))
+
+    real = place.server
+    with MetricsServer(("127.0.0.1", 0), source) as made_up:
+        place.server = made_up
+        try:
+            place.open()
+            Select(place.browser.find_element(By.ID, "order")).select_by_value("failing")
+            place.until(lambda: events(place) >= 2, "a second state")
+            assert place.rows()[:2] == ["send/user/tcp", "recv/user/tcp"]
+            red = "return document.querySelectorAll('#operations td.bad').length"
+            assert place.browser.execute_script(red) == 0
+            place.browser.get("about:blank")
+        finally:
+            place.server = real
+
+
 def test_choosing_an_operation(place: Place) -> None:
     place.open()
     place.after_work()
@@ -175,7 +201,7 @@ def test_choosing_an_operation(place: Place) -> None:
     )
     assert place.text('#errors tr[data-key="ECONNREFUSED"] td') == f"{refused:,}"
     assert place.text("#heat-text").startswith("(most take ")
-    # Something is painted: the canvas has more than its grid.
+    # The canvas has more colours than its grid: cells are drawn.
     colours_seen = place.browser.execute_script("""
         const canvas = document.querySelector("#heat canvas");
         const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -190,7 +216,7 @@ def test_choosing_an_operation(place: Place) -> None:
 def test_the_order_can_be_chosen(place: Place) -> None:
     place.open()
     place.after_work()
-    place.until(lambda: len(place.rows()) >= 8, "all the operations to be there")
+    place.until(lambda: len(place.rows()) >= 8, "all operations to be shown")
     assert place.rows()[0] == "new/user/tcp"
     Select(place.browser.find_element(By.ID, "order")).select_by_value("failing")
     assert place.rows()[0] == "connect/user/tcp"
@@ -198,7 +224,7 @@ def test_the_order_can_be_chosen(place: Place) -> None:
     assert "getsockopt/user/udp" in place.rows()
 
 
-def test_everything_can_be_reached_by_keyboard(place: Place) -> None:
+def test_every_control_can_be_reached_by_keyboard(place: Place) -> None:
     place.open()
     place.after_work()
     script = "return document.activeElement.textContent || document.activeElement.id"
@@ -216,7 +242,7 @@ def test_everything_can_be_reached_by_keyboard(place: Place) -> None:
 
 
 def events(place: Place) -> int:
-    """How many points the percentile chart has: one an event."""
+    """Number of points in the first row's history: one for each event."""
     script = "return document.querySelectorAll('#operations svg polyline')[0].points.numberOfItems"
     return int(place.browser.execute_script(script))
 
@@ -240,7 +266,7 @@ def test_every_part_has_a_name_for_a_screen_reader(place: Place) -> None:
     assert "Calls" in roles["columnheader"]
 
 
-def test_pausing_and_going_on(place: Place) -> None:
+def test_pause_and_resume(place: Place) -> None:
     place.open()
     place.after_work()
     pause = place.browser.find_element(By.ID, "pause")
@@ -258,7 +284,7 @@ def test_pausing_and_going_on(place: Place) -> None:
     assert place.text("#status") == "live"
 
 
-def test_a_hidden_page_asks_for_nothing(place: Place) -> None:
+def test_a_hidden_page_closes_its_stream(place: Place) -> None:
     place.open()
     streams = place.server._live
     assert streams is not None
@@ -280,7 +306,7 @@ def test_it_reconnects_when_the_exporter_comes_back(place: Place) -> None:
     place.until(lambda: place.text("#status") == "live", "the page to be live again")
 
 
-def test_nothing_is_fetched_from_anywhere_else(place: Place) -> None:
+def test_nothing_is_fetched_from_another_host(place: Place) -> None:
     place.open()
     place.after_work()
     script = "return performance.getEntriesByType('resource').map(e => e.name)"
@@ -331,7 +357,7 @@ def test_both_colour_schemes_read_well(place: Place, scheme: str, tmp_path: Path
     place.after_work()
     place.browser.find_element(By.CSS_SELECTOR, 'tr[data-key="connect/user/tcp"] button').click()
     with Round(place.worker):
-        place.until(lambda: events(place) >= 20, "some history to be there")
+        place.until(lambda: events(place) >= 20, "20 seconds of history")
         picture = directory / f"page-{scheme}.png"
         assert place.browser.save_screenshot(str(picture))
     assert picture.stat().st_size > 20_000
@@ -340,7 +366,7 @@ def test_both_colour_schemes_read_well(place: Place, scheme: str, tmp_path: Path
 
 
 def contrast(browser: Browser, selector: str) -> float:
-    """The ratio of WCAG 2 between an element's text and what is behind it."""
+    """The contrast ratio of WCAG 2 between the text of an element and its background."""
     script = """
         let node = document.querySelector(arguments[0]);
         const text = getComputedStyle(node).color;
@@ -358,7 +384,7 @@ def luminance(colour: str) -> float:
 
 
 def test_user_and_kernel_side_and_functions_stand_side_by_side(place: Place) -> None:
-    """With numbers made up: this machine's kernel may have no functions to trace."""
+    """With invented numbers: this machine's kernel may have no functions to trace."""
     calls = aggregate({100: 23}, 46, 7, {"ERESTARTSYS": 2})
     sides = [series("sendmsg", path, of=calls) for path in ("user", "kernel")]
     shown = snapshot(*sides, functions=(series("tcp_sendmsg", "kernel", of=calls),))
@@ -372,7 +398,10 @@ def test_user_and_kernel_side_and_functions_stand_side_by_side(place: Place) -> 
             assert place.cell("sendmsg/kernel/tcp", "calls") == "23"
             assert place.cell("tcp_sendmsg/kernel/tcp", "errors") == "2"
             assert place.text("#tracer dd:nth-of-type(4)") == "1 of 2; missing: sendto"
-            assert place.text("#tracer dd:nth-of-type(5)") == "3 (return_without_entry 3)"
+            assert (
+                place.text("#tracer dd:nth-of-type(5)")
+                == "3 (3 already in flight when tracing began)"
+            )
             hidden = "return document.getElementById('no-functions').hidden"
             assert place.browser.execute_script(hidden)
             place.browser.get("about:blank")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A real Prometheus on the real exporter: every query of every panel and rule, and its value."""
+"""A real Prometheus scrapes the exporter: every query of every panel and rule, with its value."""
 
 import os
 import time
@@ -19,7 +19,7 @@ from tracer.session import Session
 
 pytestmark = pytest.mark.skipif(
     "LUNATIK_SOCKET_RING" in os.environ,
-    reason="Prometheus and browsers are no matter of the kernel: `make test` runs this on the host",
+    reason="does not depend on the kernel: `make test` runs it on the host",
 )
 
 ROUNDS = 30
@@ -29,7 +29,7 @@ DURATION = "lunatik_socket_operation_duration_seconds"
 
 @dataclass
 class Seen:
-    """A Prometheus that has seen ROUNDS rounds of the workload from the first to the last."""
+    """A Prometheus that has scraped before, during and after ROUNDS rounds of the workload."""
 
     prometheus: Prometheus
     session: Session
@@ -45,12 +45,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         prometheus(tmp_path_factory.mktemp("prometheus"), static=_address(server)) as observer,
     ):
         count = f'sum({DURATION}_count{{operation="send"}})'
-        # The rates are exact only if Prometheus has seen the counters at zero.
+        # Rates are exact only if Prometheus has scraped the counters at zero.
         wait_until(lambda: [v for _, v in observer.query(count)] == [0], "the first scrape")
         _work(worker)
         expected = ROUNDS * CALLS
         wait_until(lambda: observer.value(count) == expected, "the last scrape")
-        # Two more rounds of rules, for those that build on others.
+        # Wait for two evaluations of all rules: some rules use the results of others.
         evaluated = time.time()
         wait_until(lambda: _all_evaluated_after(observer, evaluated), "the rules")
         evaluated = time.time()
@@ -79,15 +79,15 @@ def _all_evaluated_after(observer: Prometheus, moment: float) -> bool:
 
 
 def asked_of_functions(asked: Asked) -> bool:
-    """Queries that have an answer only where functions are traced or the kernel uses sockets.
+    """Whether the query has data only where functions are traced or the kernel uses sockets.
 
-    This machine's kernel may have neither kprobes nor fentry, and its own sockets are idle.
+    This machine's kernel may have neither kprobes nor fentry, and it uses no sockets itself.
     """
     return "lunatik_socket_function_" in asked.expression or 'path="kernel"' in asked.expression
 
 
 @pytest.mark.parametrize("asked", panel_queries(), ids=lambda asked: asked.where)
-def test_every_panel_s_query_answers(seen: Seen, asked: Asked) -> None:
+def test_every_query_of_every_panel_has_data(seen: Seen, asked: Asked) -> None:
     expression = with_variables(asked.expression, __rate_interval=WINDOW)
     answer = seen.prometheus.query(expression)
     now = time.time()
@@ -100,7 +100,7 @@ def test_every_panel_s_query_answers(seen: Seen, asked: Asked) -> None:
         assert graph == []
 
 
-def test_every_rule_is_evaluated_without_complaint(seen: Seen) -> None:
+def test_every_rule_is_evaluated_without_error(seen: Seen) -> None:
     found = seen.prometheus.rules()
     assert {rule["name"] for rule in found} == {asked.where for asked in rule_queries()}
     assert {rule["health"] for rule in found} == {"ok"}
@@ -112,22 +112,22 @@ def test_every_recording_has_data(seen: Seen, name: str) -> None:
     assert seen.prometheus.query(name)
 
 
-def test_the_alert_of_failing_connects_is_on_its_way_and_no_other(seen: Seen) -> None:
+def test_the_alert_for_failing_connects_is_pending_and_no_other(seen: Seen) -> None:
     states = {rule["name"]: rule["state"] for rule in seen.prometheus.rules() if "alerts" in rule}
     assert states.pop("LunatikSocketOperationFailing") == "pending"
     assert set(states.values()) == {"inactive"}
 
 
 def panel(where: str, **variables: str) -> str:
-    """A panel's query with these choices made."""
+    """The query of a panel with these variables set."""
     (found,) = [asked for asked in panel_queries() if asked.where == where]
     return with_variables(found.expression, __rate_interval=WINDOW, **variables)
 
 
 def test_calls_per_second(seen: Seen) -> None:
     calls = seen.prometheus.value(panel("operation: Calls: A", operation="send"))
-    # Prometheus extends what it saw up to the window's end: by 1.1 sample intervals at most, and
-    # not at all before the first sample, which is zero.
+    # Prometheus extrapolates to the end of the window, by at most 1.1 scrape intervals, and not
+    # before the first sample, because that is zero.
     samples = seen.prometheus.value(f"count_over_time(up[{WINDOW}])")
     seconds = samples - 1
     exact = ROUNDS * CALLS / 60
@@ -149,7 +149,7 @@ def test_errors_by_errno(seen: Seen) -> None:
 def test_bytes_of_a_call_are_exact(seen: Seen) -> None:
     moved = panel("operation: Bytes: A", operation="send")
     calls = panel("operation: Calls: A", operation="send")
-    # One question, or the two would be of two moments.
+    # In one query, so that both are of the same moment.
     assert seen.prometheus.value(f"{moved} / {calls}") == pytest.approx(BYTES, rel=1e-9)
 
 
@@ -172,7 +172,7 @@ def test_the_overview_s_table_has_a_row_for_each_operation_used(seen: Seen) -> N
 
 
 def test_no_rate_loses_the_first_calls(seen: Seen) -> None:
-    """The series stood at zero before: an increase over all time is the count itself."""
+    """The series was at zero before, so its increase over all time is the count itself."""
     increase = f'increase({DURATION}_count{{operation="accept",transport="tcp"}}[{WINDOW}])'
     assert seen.prometheus.value(increase) >= ROUNDS
 

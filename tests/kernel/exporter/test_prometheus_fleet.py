@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Several hosts in one Prometheus: the boards add them up, and tell them apart."""
+"""Several hosts in one Prometheus: the boards show their sum and each host alone."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.kernel.workload import CALLS
 
 pytestmark = pytest.mark.skipif(
     "LUNATIK_SOCKET_RING" in os.environ,
-    reason="Prometheus and browsers are no matter of the kernel: `make test` runs this on the host",
+    reason="does not depend on the kernel: `make test` runs it on the host",
 )
 
 ROUNDS = (1, 2, 4)
@@ -53,10 +53,10 @@ def test_every_host_is_found_and_up(answers: Answers) -> None:
     assert {labels["instance"] for labels, _ in answers["table"]} == set(answers["instances"])
 
 
-def test_choosing_an_instance_shows_it_alone(answers: Answers) -> None:
+def test_selecting_an_instance_shows_it_alone(answers: Answers) -> None:
     alone = [answers["calls"][instance][0][1] for instance in answers["instances"]]
     for calls, rounds in zip(alone, ROUNDS, strict=True):
-        # Extended to the window's end by up to one sample interval of a few.
+        # Prometheus extrapolates to the end of the window by up to one scrape interval.
         assert rounds * CALLS / 60 <= calls * (1 + 1e-9)
         assert calls <= 2 * rounds * CALLS / 60
     assert alone == sorted(alone)
@@ -65,7 +65,7 @@ def test_choosing_an_instance_shows_it_alone(answers: Answers) -> None:
 def test_all_instances_are_their_sum(answers: Answers) -> None:
     (everything,) = answers["calls"][".*"]
     each = sum(answers["calls"][instance][0][1] for instance in answers["instances"])
-    # Asked one after the other, so not of the same moment.
+    # Queried one after the other, so not of the same moment.
     assert everything[1] == pytest.approx(each, rel=0.25)
 
 
@@ -74,7 +74,7 @@ def test_ratios_are_of_all_calls_and_not_means_of_ratios(answers: Answers) -> No
     assert share == pytest.approx(CALLS / (CALLS + 1), rel=1e-3)
 
 
-def test_hosts_are_told_apart(answers: Answers) -> None:
+def test_hosts_are_shown_separately(answers: Answers) -> None:
     instances = set(answers["instances"])
     for name in ("by_instance", "in_progress", "recorded"):
         assert {labels["instance"] for labels, _ in answers[name]} == instances

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""docs/metrics.md and docs/fleet.md against the exporter: the table, and every count."""
+"""docs/metrics.md and docs/fleet.md agree with the exporter: the table, and every count."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ from tests.pure.tracer.snapshots import aggregate, series, snapshot
 from tracer.exporter.families import FAMILIES, family
 from tracer.exporter.metrics import METRICS, Type
 from tracer.exporter.render import BUCKET_BOUNDS, Format, Renderer
+from tracer.model.errnos import EXPECTED_ERRNOS
 from tracer.model.snapshot import Snapshot
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -18,7 +19,7 @@ def expected_table() -> str:
     lines = ["| metric | type | labels | |", "| --- | --- | --- | --- |"]
     for metric in METRICS:
         kind = "gauge, always 1" if metric.type is Type.INFO else metric.type.value
-        labels = ", ".join([*metric.labels, *(["that of `--by`"] if metric.splits else [])])
+        labels = ", ".join([*metric.labels, *(["the label of `--by`"] if metric.splits else [])])
         lines.append(f"| `{metric.name}` | {kind} | {labels} | {metric.help} |")
     return "\n".join(lines)
 
@@ -27,7 +28,12 @@ def test_the_table_of_metrics_is_up_to_date() -> None:
     text = (DOCS / "metrics.md").read_text()
     found = re.search(r"<!-- METRICS:[^\n]*\n(.*?)\n?<!-- END -->", text, re.DOTALL)
     assert found
-    assert found[1] == expected_table(), f"put this there:\n{expected_table()}"
+    assert found[1] == expected_table(), f"out of date; it should be:\n{expected_table()}"
+
+
+def test_the_query_for_failures_leaves_out_the_expected_errnos() -> None:
+    text = (DOCS / "metrics.md").read_text()
+    assert re.findall(r'errno!~"([^"]*)"', text) == ["|".join(EXPECTED_ERRNOS)]
 
 
 def lines(shown: Snapshot, prefix: str = "lunatik_socket_operation_") -> int:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Who is connected, and until when: what keeps one client from harming another.
+"""The open connections and their deadlines, so that one client cannot block another.
 
-A socket's own time-out bounds each read and each write, but not their sum: a client that sends one
-byte every few seconds keeps its thread for ever. So every connection has a deadline for what it is
-at, kept here, and one thread shuts down those that are overdue.
+The time-out of a socket limits each read and each write, but not their sum: a client that sends one
+byte every few seconds would keep its thread for ever. So every connection has a deadline for its
+current step, and one thread shuts down the connections whose deadline has passed.
 """
 
 import contextlib
@@ -24,8 +24,7 @@ class _State:
 class Connections:
     """The open connections, at most `limit`.
 
-    When there is no room for another, the one that has been waiting longest for its client to ask
-    something makes way.
+    When the limit is reached, a new connection replaces the one that has been idle longest.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,7 +33,7 @@ class Connections:
         self._lock = Lock()
 
     def admit(self, connection: socket.socket, seconds: float) -> bool:
-        """Take a new connection in, idle for `seconds` at most; false if all others are busy."""
+        """Add a connection, which may be idle for `seconds`; false if all others are busy."""
         with self._lock:
             if len(self._states) >= self._limit and not self._evict():
                 return False
@@ -42,19 +41,19 @@ class Connections:
             return True
 
     def expect(self, connection: socket.socket, seconds: float, *, idle: bool = False) -> None:
-        """Give it `seconds` from now for what it does next."""
+        """Set the deadline of the next step to `seconds` from now."""
         with self._lock:
-            # Gone already if it was evicted meanwhile: its socket is shut, its next call will tell.
+            # If it was evicted meanwhile, its socket is shut down and its next call will fail.
             if self._states.pop(connection, None):
                 self._states[connection] = _State(time.monotonic() + seconds, idle)
 
     def forget(self, connection: socket.socket) -> None:
-        """Drop it: it is closed."""
+        """Remove a connection that is closed."""
         with self._lock:
             self._states.pop(connection, None)
 
     def shut_overdue(self) -> None:
-        """Shut down all whose time is up."""
+        """Shut down every connection whose deadline has passed."""
         now = time.monotonic()
         with self._lock:
             for connection in [c for c, state in self._states.items() if state.deadline < now]:
@@ -70,7 +69,7 @@ class Connections:
         return len(self._states)
 
     def _evict(self) -> bool:
-        # In the order of their last change: the first idle one has waited longest.
+        # The dictionary is in the order of the last change: the first idle one is idle longest.
         for connection, state in self._states.items():
             if state.idle:
                 self._shut(connection)
@@ -78,7 +77,7 @@ class Connections:
         return False
 
     def _shut(self, connection: socket.socket) -> None:
-        """Wake its thread, whatever that is blocked in; the thread closes the descriptor."""
+        """End every blocking call of its thread, which then closes the descriptor."""
         del self._states[connection]
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)

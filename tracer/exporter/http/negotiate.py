@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which format and which encoding a client gets (RFC 9110, sections 12.4 and 12.5)."""
+"""Chooses the format and encoding for a client by its headers (RFC 9110, 12.4 and 12.5)."""
 
 from collections.abc import Iterator
 
@@ -16,8 +16,8 @@ _OFFERS = {
 def choose_format(accept: str) -> Format:
     """Choose the format that an Accept header prefers.
 
-    The older text where both are wanted equally, and also where neither is wanted: a person with
-    curl or a browser is better served with numbers than with 406.
+    Prometheus' text format if both are equally wanted, and also if neither is: for a person with
+    curl or a browser, numbers are better than a 406.
     """
     return max(_OFFERS, key=lambda form: _quality(accept, *_OFFERS[form]))
 
@@ -29,10 +29,10 @@ def wants_gzip(accept_encoding: str) -> bool:
 
 
 def _quality(accept: str, media_type: str, version: str) -> float:
-    """How much an offer is wanted: the quality of the most specific range that names it."""
+    """The quality of the most specific media range that includes this offer; 0 if none does."""
     best = (0, 0.0)
     for wanted, parameters, quality in _preferences(accept):
-        # Another version of the same format is another format.
+        # A media range with another version does not include this offer.
         if parameters.get("version", version) != version:
             continue
         if wanted == media_type:
@@ -45,7 +45,7 @@ def _quality(accept: str, media_type: str, version: str) -> float:
 
 
 def _preferences(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Each element of the header with its parameters and its `q`; broken ones count as unwanted."""
+    """Each element of the header with its parameters and its `q`; an invalid `q` counts as 0."""
     for element in header.split(","):
         value, *rest = (part.strip() for part in element.split(";"))
         parameters = {

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The exporter's pages: `/metrics`, `/healthz`, and what a person sees at `/`."""
+"""The routes of the exporter: `/metrics`, `/healthz` and the live page at `/`."""
 
 from collections.abc import Callable
 from http import HTTPStatus
-from types import TracebackType
 from typing import Self
 
 from tracer.exporter.http.negotiate import choose_format, wants_gzip
@@ -34,19 +33,14 @@ class MetricsServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
-        """Listen and serve, in threads of its own."""
+        """Listen, and serve in threads."""
         self._live = Live(self._scraper.snapshot, lambda: self._scraper.errors)
-        own = {"/metrics": self._metrics, "/healthz": self._health}
-        self._web = WebServer(self._wanted, page_routes(self._live) | own)
+        routes = {"/metrics": self._metrics, "/healthz": self._health}
+        self._web = WebServer(self._wanted, page_routes(self._live) | routes)
 
     def stop(self) -> None:
         """Close the port and every connection. Safe to call twice."""
@@ -59,7 +53,7 @@ class MetricsServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens; where it is to listen, before `start`."""
+        """The address it listens on; before `start`, the address asked for."""
         return self._wanted if self._web is None else self._web.address
 
     def _metrics(self, request: Request) -> Response:

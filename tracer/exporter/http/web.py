@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A small HTTP server for clients that may be slow, silent, half dead or many.
+"""A small HTTP server that stays available when clients are slow, silent, dead or many.
 
-One thread a connection, a bound on each thing a client can make large or long: connections,
-request, time to send it, time to take the answer. What it serves is in
-`tracer.exporter.http.server`.
+It has one thread for each connection, and limits everything that a client can make large or long:
+the number of connections, the size of a request, the time to send it, the time to take the answer.
+The routes are in `tracer.exporter.http.server`.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a handler is told: the path without its query, and the headers."""
+    """A request: the path without its query, and the headers."""
 
     path: str
     headers: Mapping[str, str]
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a handler answers: a body, or a stream of events that lasts as long as the client."""
+    """A response: a body, or a stream of events that ends when the client leaves."""
 
     content_type: str
     body: bytes = b""
@@ -66,7 +66,7 @@ Handler = Callable[[Request], Response]
 
 
 def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
-    """Answer with a line of text."""
+    """A response of one line of text."""
     return Response("text/plain; charset=utf-8", f"{text}\n".encode(), status, headers)
 
 
@@ -86,12 +86,12 @@ class WebServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """The address it listens on."""
         host, port = self._server.server_address[:2]
         return str(host), int(port)
 
     def stop(self) -> None:
-        """Close every connection and the port; returns when all threads have ended."""
+        """Close the port and every connection; returns when all threads have ended."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -135,7 +135,7 @@ class _Server(TCPServer):
             _log.warning("too many connections (%d): one refused", MAX_CONNECTIONS)
             self.shutdown_request(request)
             return
-        # Daemons: stop() ends them, and a main thread that fails must not wait for a client.
+        # Daemon threads: if the main thread fails, the process must not wait for a client.
         thread = Thread(
             target=self._serve, args=(request, client_address), name="scrape", daemon=True
         )
@@ -166,7 +166,7 @@ class _Server(TCPServer):
 
 
 class _Bounded(BufferedIOBase):
-    """The request's bytes, no more than a bound of them for each request."""
+    """Reads a request, and no more than `left` bytes of it."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -185,7 +185,7 @@ class _Bounded(BufferedIOBase):
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One client: its requests, one after the other."""
+    """The connection of one client, with one request after the other."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -193,7 +193,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A peer that vanished without a word: the kernel gives the connection up.
+        # If the peer no longer acknowledges, the kernel closes the connection.
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _KERNEL_TIMEOUT_MS)
         super().setup()
         self._bounded = _Bounded(self.rfile)
@@ -207,7 +207,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         self.close_connection = True
-        with contextlib.suppress(OSError):  # the client left, or was too slow
+        with contextlib.suppress(OSError):  # the client left or was too slow
             if self._read_request():
                 self._answer()
                 if not self.close_connection:
@@ -230,7 +230,7 @@ class _Connection(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.server.connections.expect(self.request, ANSWER_SECONDS)
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # a body is never read, and must not pass for a request
+            self.close_connection = True  # the body is not read; it must not be taken for a request
         response = self._respond()
         self._send(response)
         if response.events is not None and self.command == "GET":
@@ -241,7 +241,7 @@ class _Connection(BaseHTTPRequestHandler):
         handler = self.server.routes.get(path)
         if handler is None:
             return plain(
-                HTTPStatus.NOT_FOUND, f"no such page; there are {', '.join(self.server.routes)}"
+                HTTPStatus.NOT_FOUND, f"no such page; the pages are {', '.join(self.server.routes)}"
             )
         if self.command not in {"GET", "HEAD"}:
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD only", ("Allow", "GET, HEAD"))
@@ -269,7 +269,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _send_events(self, events: Iterator[bytes]) -> None:
         for event in events:
-            # Each event renews it: the stream sends something at least this often.
+            # Each event sets a new deadline: the stream sends an event or a comment before it.
             self.server.connections.expect(self.request, EVENT_SECONDS)
             self.wfile.write(event)
 
@@ -279,15 +279,15 @@ class _Connection(BaseHTTPRequestHandler):
         message: str | None = None,
         explain: str | None = None,  # noqa: ARG002
     ) -> None:
-        """Refuse a request that could not be read."""
+        """Answer a request that could not be read."""
         status = HTTPStatus(code)
         self.close_connection = True
-        self.request_version = "HTTP/1.1"  # what could not be parsed counts as 0.9: no headers
+        self.request_version = "HTTP/1.1"  # else it counts as HTTP/0.9, which has no headers
         self._send(plain(status, message or status.phrase))
         self._linger()
 
     def _linger(self) -> None:
-        """Take what is still on its way: closing on unread data would reset the answer away."""
+        """Read the rest of the request: closing with unread data resets the connection (RST)."""
         self.server.connections.expect(self.request, LINGER_SECONDS)
         self.request.shutdown(socket.SHUT_WR)
         until = time.monotonic() + LINGER_SECONDS

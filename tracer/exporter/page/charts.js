@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The two charts of the chosen operation. uPlot draws the axes and lines, the heat map's cells are drawn on top.
+// The two charts of the selected operation. uPlot draws the axes and lines; the cells of the heat map are drawn on top.
 
 import { duration, octaves, quantile } from "./numbers.js";
 
@@ -15,17 +15,17 @@ function axes() {
   ];
 }
 
-function options(place, more) {
+function options(parent, more) {
   return {
-    width: Math.max(200, place.clientWidth), height: HEIGHT, legend: { show: false }, cursor: { show: false },
+    width: Math.max(200, parent.clientWidth), height: HEIGHT, legend: { show: false }, cursor: { show: false },
     axes: axes(), ...more,
     scales: { x: { time: false, range: (_, oldest) => [Math.min(-SHORTEST, oldest ?? 0), 0] }, y: { distr: 3, log: 2, range: more.range } },
   };
 }
 
-/** Two lines; rows are [age, p50, p99] by column. */
+/** Two lines, p50 and p99, by age in seconds. */
 export class Percentiles {
-  constructor(place) { this.place = place; }
+  constructor(parent) { this.parent = parent; }
 
   draw(seconds) {
     const columns = [[], [], []];
@@ -42,17 +42,17 @@ export class Percentiles {
   make() {
     const line = (name, style) => ({ label: name, stroke: colour(style), width: 1.5, points: { show: true, size: 3 } });
     const range = (_, low, high) => (low === null ? [1e-7, 1] : [low / 2, high * 2]);
-    this.plot = new uPlot(options(this.place, { range, series: [{}, line("p50", "--p50"), line("p99", "--p99")] }), [[], [], []], this.place);
+    this.plot = new uPlot(options(this.parent, { range, series: [{}, line("p50", "--p50"), line("p99", "--p99")] }), [[], [], []], this.parent);
   }
 
   remake() { this.plot?.destroy(); this.plot = null; }
 }
 
-/** Each second a column, each doubling of the duration a row, the darker the more calls. */
+/** A column for each second, a row for each doubling of the duration; darker means more calls. */
 export class HeatMap {
-  constructor(place) { this.place = place; this.columns = []; }
+  constructor(parent) { this.parent = parent; this.columns = []; }
 
-  /** Draw; returns what the chart says in words. */
+  /** Draw the chart, and return what it shows in words. */
   draw(seconds) {
     this.columns = seconds.map(({ age, slots, seconds: width }) => ({ age, width, cells: octaves(slots ?? []) }));
     const uppers = this.columns.flatMap(({ cells }) => [...cells.keys()].filter(Number.isFinite));
@@ -64,11 +64,11 @@ export class HeatMap {
   }
 
   make() {
-    this.plot = new uPlot(options(this.place, {
+    this.plot = new uPlot(options(this.parent, {
       range: () => this.range,
       series: [{}, { paths: () => null, points: { show: false } }],
       hooks: { draw: [(plot) => this.cells(plot)] },
-    }), [[], []], this.place);
+    }), [[], []], this.parent);
   }
 
   cells(plot) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The last two minutes of each series, second by second.
+// The last two minutes of each series, one state for each second.
 
 import { difference, quantile } from "./numbers.js";
 
 const SECONDS = 120;
-const WINDOW = 10; // seconds that a percentile in the table looks back
+const WINDOW = 10; // seconds: the percentiles in the table are of the last ten
 
 export const keyOf = (series) => `${series.operation ?? series.function}/${series.path}/${series.transport}`;
 
@@ -16,7 +16,7 @@ export class History {
     this.states = []; // one Map of key to series for each time
   }
 
-  /** Take a state in; true if the tracer was restarted, and all that came before is void. */
+  /** Add a state; true if the tracer was restarted, which clears all earlier states. */
   add(state) {
     const series = new Map([...state.operations, ...state.functions].map((one) => [keyOf(one), one]));
     const last = this.states.at(-1);
@@ -30,7 +30,7 @@ export class History {
     return restarted;
   }
 
-  /** What happened to one series between the states i and j. */
+  /** What was counted in one series between the states i and j. */
   between(key, i, j) {
     const now = this.states[j]?.get(key), before = this.states[i]?.get(key);
     const seconds = this.times[j] - this.times[i];
@@ -43,7 +43,7 @@ export class History {
     };
   }
 
-  /** The last second. */
+  /** What was counted in the last second. */
   lately(key) {
     const last = this.times.length - 1;
     return last < 1 ? null : this.between(key, last - 1, last);
@@ -56,7 +56,7 @@ export class History {
     return { p50: quantile(slots, 0.5), p99: quantile(slots, 0.99) };
   }
 
-  /** Each second of it, oldest first: its end, in seconds before now, and what happened. */
+  /** Each second, oldest first: its end in seconds relative to now, and what was counted. */
   seconds(key) {
     const now = this.times.at(-1);
     return this.times.slice(1).map((time, i) => ({ age: time - now, ...this.between(key, i, i + 1) }));

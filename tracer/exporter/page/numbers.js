@@ -48,6 +48,11 @@ export function duration(seconds) {
   return `${Number((seconds * 1e9).toPrecision(3))} ns`;
 }
 
+/** How many of the errors are failures: all but those with an expected errno. */
+export function failureCount(errors, expected) {
+  return Object.entries(errors).reduce((sum, [name, n]) => (expected.includes(name) ? sum : sum + n), 0);
+}
+
 export function bytes(count) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   let i = 0;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The live page: a stream of states, a table, the chosen operation's charts, the tracer's health.
+// The live page: the event stream, the tables, the charts of the selected operation, the state of the tracer.
 
 import { HeatMap, Percentiles } from "./charts.js";
 import { History, keyOf } from "./history.js";
-import { whole } from "./numbers.js";
+import { failureCount, whole } from "./numbers.js";
 import { errorRows, functionRows, operationRows } from "./tables.js";
 
 const RETRY_MS = 1000;
@@ -31,10 +31,10 @@ function connect() {
     say("live", "live");
     show();
   };
-  stream.addEventListener("failed", () => say("the tracer cannot read its numbers; its log says why", "broken"));
+  stream.addEventListener("failed", () => say("the tracer cannot read the kernel's maps; its log says why", "broken"));
   stream.onerror = () => {
-    say("connection lost, trying again", "broken");
-    // A stream that the browser has given up for good (an error status) is opened anew.
+    say("connection lost, reconnecting", "broken");
+    // After an error status the browser does not reconnect, so the page opens a new stream.
     disconnect();
     retry = setTimeout(connect, RETRY_MS);
   };
@@ -52,11 +52,11 @@ function choose(key) {
 
 function item(series) {
   const key = keyOf(series);
-  return { key, series, lately: history.lately(key), percentiles: history.percentiles(key), chosen: key === chosen };
+  return { key, series, lately: history.lately(key), expected: state.expected_errnos, percentiles: history.percentiles(key), chosen: key === chosen };
 }
 
 const perSecond = ({ lately }) => (lately ? lately.calls / lately.seconds : 0);
-const failures = ({ series }) => Object.values(series.errors).reduce((sum, n) => sum + n, 0);
+const failures = ({ series }) => failureCount(series.errors, state.expected_errnos);
 const ORDERS = {
   api: () => 0,
   rate: (a, b) => perSecond(b) - perSecond(a),
@@ -69,16 +69,16 @@ function show() {
   const called = new Set(state.operations.filter(({ count }) => count).map(({ operation }) => operation));
   const items = state.operations
     .filter((series) => series.count || $("idle").checked || keyOf(series) === chosen
-      // In progress is known by operation only: shown once, if no transport has returned a call yet.
+      // Calls in flight are counted by operation only: shown here if no transport has returned a call yet.
       || (series.in_progress && !called.has(series.operation)))
     .map((series) => ({ ...item(series), minute: minute(keyOf(series)) }))
     .sort(ORDERS[$("order").value]);
-  // Calls in progress are known by operation, not by transport: said once for each.
-  const said = new Set();
+  // Calls in flight are counted by operation, not by transport: shown in its first row.
+  const shown = new Set();
   for (const one of items) {
-    const place = `${one.series.operation}/${one.series.path}`;
-    one.inProgress = said.has(place) ? null : one.series.in_progress;
-    said.add(place);
+    const key = `${one.series.operation}/${one.series.path}`;
+    one.inFlight = shown.has(key) ? null : one.series.in_progress;
+    shown.add(key);
   }
   if (chosen === null && items.length) {
     chosen = [...items].sort((a, b) => b.series.count - a.series.count)[0].key;
@@ -126,7 +126,7 @@ function showTracer() {
     Kernel: tracer.kernel,
     Mechanism: tracer.mechanisms.join(", "),
     "Probes attached": `${attached} of ${tracer.probes.length}${missing.length ? `; missing: ${missing.join(", ")}` : ""}`,
-    "Calls lost": lost ? `${whole(lost)} (${Object.entries(tracer.lost).filter(([, n]) => n).map(([why, n]) => `${why} ${whole(n)}`).join(", ")})` : "0",
+    "Calls lost": lost ? `${whole(lost)} (${Object.entries(tracer.lost).filter(([, n]) => n).map(([reason, n]) => `${whole(n)} ${state.lost_words[reason] ?? reason}`).join(", ")})` : "0",
     Maps: tracer.maps.map(({ map, entries, capacity }) => `${map} ${whole(entries)} of ${whole(capacity)}`).join(", "),
     "Scrape errors": whole(state.scrape_errors),
   };
@@ -153,7 +153,7 @@ function remakeCharts() {
 $("pause").addEventListener("click", () => {
   paused = !paused;
   $("pause").setAttribute("aria-pressed", String(paused));
-  $("pause").textContent = paused ? "Go on" : "Pause";
+  $("pause").textContent = paused ? "Resume" : "Pause";
   if (paused) { clearTimeout(retry); disconnect(); say("paused", ""); } else { say("connecting", ""); connect(); }
 });
 $("order").addEventListener("change", show);

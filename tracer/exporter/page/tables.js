@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The page's tables: rows are kept and refilled, so that focus and a screen reader's place stay.
+// The tables of the page. Rows are kept and refilled, so that the focus and the position of a screen reader stay.
 
-import { bytes, duration, rate, whole } from "./numbers.js";
+import { bytes, duration, failureCount, rate, whole } from "./numbers.js";
 import { keyOf } from "./history.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -16,7 +16,7 @@ function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Rows by key under a tbody; `make` builds one, `fill` writes it. */
+/** The rows of a tbody, by key: `make` builds a row, `fill` writes its cells. */
 export class Rows {
   constructor(body, make, fill) { Object.assign(this, { body, make, fill, rows: new Map() }); }
 
@@ -46,18 +46,18 @@ function makeSeries(item, columns, head) {
   return row;
 }
 
-function fillSeries(row, { series, lately, percentiles, inProgress = null }) {
+function fillSeries(row, { series, lately, expected, percentiles, inFlight = null }) {
   const errors = Object.values(series.errors).reduce((sum, n) => sum + n, 0);
   const texts = {
     path: series.path, transport: series.transport, calls: whole(series.count),
     rate: rate(lately ? lately.calls / lately.seconds : null),
     p50: duration(percentiles.p50), p99: duration(percentiles.p99),
-    errors: whole(errors), bytes: bytes(series.bytes), in_progress: inProgress === null ? "" : whole(inProgress),
+    errors: whole(errors), bytes: bytes(series.bytes), in_progress: inFlight === null ? "" : whole(inFlight),
   };
   for (const cell of row.querySelectorAll("td[data-column]")) {
     if (cell.dataset.column in texts) write(cell, texts[cell.dataset.column]);
   }
-  const failing = lately && Object.values(lately.errors).some((n) => n > 0);
+  const failing = lately && failureCount(lately.errors, expected) > 0;
   row.querySelector('[data-column="errors"]').classList.toggle("bad", Boolean(failing));
   row.classList.toggle("idle", series.count === 0);
 }

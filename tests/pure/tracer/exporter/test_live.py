@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The live page's stream and files, without a browser."""
+"""The event stream and the files of the live page, without a browser."""
 
 import http.client
 import json
@@ -17,6 +17,8 @@ from tests.pure.tracer.snapshots import aggregate, series, snapshot
 from tracer.exporter import live, pages
 from tracer.exporter.http.server import MetricsServer
 from tracer.exporter.live import live_state
+from tracer.loading.source import LOST_REASONS
+from tracer.model.errnos import EXPECTED_ERRNOS
 from tracer.model.operations import OPERATIONS
 from tracer.model.snapshot import Snapshot
 
@@ -30,7 +32,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Source:
-    """Snapshots, counted."""
+    """A source of snapshots that counts its reads."""
 
     def __init__(self, shown: Snapshot | None = None) -> None:
         self.reads = 0
@@ -82,10 +84,10 @@ def until(condition: Any) -> None:
         if condition():
             return
         over.wait(0.01)
-    pytest.fail("it did not come about")
+    pytest.fail(f"not true within {WAIT_SECONDS} s")
 
 
-def test_a_state_says_what_the_snapshot_says() -> None:
+def test_a_state_has_the_numbers_of_the_snapshot() -> None:
     with streaming(Source(snapshot(series(of=aggregate({100: 23}, 46, 7, {"EPIPE": 2}))))) as (
         _,
         (stream,),
@@ -101,17 +103,23 @@ def test_a_state_says_what_the_snapshot_says() -> None:
     assert state["at_seconds"] == 1.0
 
 
-def test_all_operations_are_there_in_the_table_s_order() -> None:
+def test_a_state_has_all_operations_in_the_order_of_the_table() -> None:
     state = live_state(snapshot(series("select", transport="other"), series("new")))
     names = [one["operation"] for one in state["operations"]]
     assert list(dict.fromkeys(names)) == [operation.name for operation in OPERATIONS]
 
 
-def test_a_call_that_never_returned_is_in_progress() -> None:
+def test_a_call_that_has_not_returned_is_in_progress() -> None:
     state = live_state(snapshot(in_progress=1))
     waiting = {one["operation"]: one["in_progress"] for one in state["operations"]}
     assert waiting["recv"] == 1
     assert waiting["send"] == 0
+
+
+def test_the_page_gets_the_expected_errnos_and_words_for_every_reason_of_loss() -> None:
+    state = live_state(snapshot())
+    assert tuple(state["expected_errnos"]) == EXPECTED_ERRNOS
+    assert set(state["lost_words"]) == {*LOST_REASONS, "probe_missed"}
 
 
 def test_the_values_of_an_extra_label_are_added_up() -> None:
@@ -122,7 +130,7 @@ def test_the_values_of_an_extra_label_are_added_up() -> None:
     assert "comm" not in send
 
 
-def test_who_looks_costs_one_read_an_event() -> None:
+def test_five_clients_cost_one_read_for_each_event() -> None:
     source = Source()
     with streaming(source, 5) as (_, streams):
         for _ in range(4):
@@ -132,7 +140,7 @@ def test_who_looks_costs_one_read_an_event() -> None:
         assert source.reads < 20
 
 
-def test_nobody_looks_nothing_is_read() -> None:
+def test_without_clients_nothing_is_read() -> None:
     source = Source()
     with streaming(source) as (server, (stream,)):
         stream.state()
@@ -141,14 +149,14 @@ def test_nobody_looks_nothing_is_read() -> None:
         assert watched is not None
         until(lambda: watched.watchers == 0 and watched._thread is None)
         reads = source.reads
-        # The next who comes is served again, by a new thread.
+        # The next client is served by a new thread.
         again = Stream(server)
         again.state()
         again.close()
         assert source.reads > reads
 
 
-def test_a_client_that_never_reads_holds_nobody_up() -> None:
+def test_a_client_that_never_reads_does_not_block_others() -> None:
     long = {f"E{i}": 1 for i in range(20_000)}
     big = Source(snapshot(series(of=aggregate({5: 1}, 1, 1, long))))
     with streaming(big) as (server, (reader,)):
@@ -158,24 +166,24 @@ def test_a_client_that_never_reads_holds_nobody_up() -> None:
         watched = server._live
         assert watched is not None
         until(lambda: watched.watchers == 2)
-        # Some megabytes: more than the sockets' buffers take for the one that does not read.
+        # Some megabytes: more than the socket buffers of the client that does not read can hold.
         for _ in range(20):
             reader.state()
         stuck.close()
 
 
-def test_more_pages_than_there_is_room_for() -> None:
+def test_one_page_too_many_is_refused() -> None:
     with streaming(Source(), pages.MAX_STREAMS) as (server, streams):
         for stream in streams:
             stream.state()
         late = Stream(server)
         assert late.response.status == 503
         assert late.response.getheader("Retry-After") == "5"
-        assert late.response.read() == b"16 pages are open already: close one\n"
+        assert late.response.read() == b"16 pages are already open: close one\n"
         late.close()
 
 
-def test_a_source_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_source_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     source = Source()
     source.broken = True
     with streaming(source) as (_, (stream,)):
@@ -210,7 +218,7 @@ def test_files_are_served_with_their_type_and_the_policy(name: str) -> None:
     assert "script-src 'self'" in (response.getheader("Content-Security-Policy") or "")
 
 
-def test_nothing_in_the_page_is_inline_or_from_elsewhere() -> None:
+def test_the_page_has_no_inline_code_and_no_foreign_address() -> None:
     text = (PAGE / "index.html").read_text()
     assert not re.search(r"<script(?![^>]*\bsrc=)", text)
     assert not re.search(r"<style|\sstyle=|\son\w+=|https?://", text)

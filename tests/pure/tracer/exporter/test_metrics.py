@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What each metric takes from a snapshot, and which series stand at zero."""
+"""The samples of each metric for a snapshot, and which series exist from the start."""
 
 import shutil
 import subprocess
@@ -17,9 +17,9 @@ def samples(metric: Metric, shown: Snapshot) -> dict[tuple[str, ...], object]:
     return dict(family(metric, shown).samples)
 
 
-def test_every_metric_is_made_or_said_by_the_scrape() -> None:
-    said_by_the_scrape = {metrics.SCRAPE_DURATION, metrics.SCRAPE_ERRORS}
-    assert set(METRICS) == set(FAMILIES) | said_by_the_scrape
+def test_every_metric_is_made_from_a_snapshot_or_by_the_scrape() -> None:
+    made_by_the_scrape = {metrics.SCRAPE_DURATION, metrics.SCRAPE_ERRORS}
+    assert set(METRICS) == set(FAMILIES) | made_by_the_scrape
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     module_level = {value for value in vars(metrics).values() if isinstance(value, Metric)}
     assert module_level == set(METRICS)
@@ -34,7 +34,7 @@ def test_names_end_in_their_unit_and_their_type() -> None:
         assert stem.endswith(metric.unit)
 
 
-def test_promtool_finds_nothing_to_say() -> None:
+def test_promtool_has_no_complaint() -> None:
     promtool = shutil.which("promtool")
     assert promtool, "promtool is missing: apt-get install prometheus"
     shown = snapshot(
@@ -65,7 +65,7 @@ def test_an_operation_s_three_metrics() -> None:
     assert errors[(*key, "EAGAIN")] == 3
 
 
-def test_the_documented_calls_stand_at_zero_from_the_start() -> None:
+def test_the_documented_calls_are_zero_from_the_start() -> None:
     empty = snapshot()
     durations = samples(metrics.DURATION, empty)
     assert {key[0] for key in durations} == {operation.name for operation in OPERATIONS}
@@ -79,14 +79,14 @@ def test_the_documented_calls_stand_at_zero_from_the_start() -> None:
     assert samples(metrics.BYTES, empty)["recvmsg", "user", "udp"] == 0
 
 
-def test_only_what_moves_bytes_has_a_byte_counter() -> None:
+def test_only_operations_that_move_bytes_have_a_byte_counter() -> None:
     shown = snapshot(series("bind", transport="unix"), series("send", transport="unix"))
     keys = set(samples(metrics.BYTES, shown))
     assert ("send", "user", "unix") in keys
     assert {key[0] for key in keys} == {"send", "sendmsg", "recv", "recvmsg"}
 
 
-def test_split_series_carry_the_label_and_none_stands_at_zero() -> None:
+def test_split_series_carry_the_label_and_do_not_exist_before_a_call() -> None:
     shown = snapshot(series(label="curl"), label_name="comm")
     one = family(metrics.DURATION, shown)
     assert one.labels == ("operation", "path", "transport", "comm")
@@ -94,7 +94,7 @@ def test_split_series_carry_the_label_and_none_stands_at_zero() -> None:
     assert family(metrics.IN_PROGRESS, shown).labels == ("operation", "path")
 
 
-def test_cells_whose_labels_come_to_the_same_text_are_added_up() -> None:
+def test_cells_with_the_same_label_text_are_added_up() -> None:
     twice = [
         series(label=name, of=aggregate({5: 2}, 10, 3, {"EPIPE": 1})) for name in ("\udcff", "?")
     ]
@@ -105,7 +105,7 @@ def test_cells_whose_labels_come_to_the_same_text_are_added_up() -> None:
     assert samples(metrics.ERRORS, shown) == {("send", "user", "tcp", "EPIPE", "?"): 2}
 
 
-def test_in_progress_is_there_for_every_operation() -> None:
+def test_every_operation_has_an_in_progress_sample() -> None:
     found = samples(metrics.IN_PROGRESS, snapshot(in_progress=4))
     assert found["recv", "user"] == 4
     assert len(found) == 16

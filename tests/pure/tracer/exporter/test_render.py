@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Both text formats, read back by prometheus_client's parsers, say what the snapshot says."""
+"""Both text formats, read by prometheus_client's parsers, have the numbers of the snapshot."""
 
 import math
 from collections.abc import Iterator
@@ -72,14 +72,14 @@ def expected_lines(value: int | float | Aggregate) -> Iterator[tuple[str, dict[s
 @FORMATS
 @given(shown=snapshots())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-def test_a_parser_reads_back_what_the_snapshot_says(form: Format, shown: Snapshot) -> None:
+def test_a_parser_reads_back_the_numbers_of_the_snapshot(form: Format, shown: Snapshot) -> None:
     assert lines(parsed(form, rendered(form, shown))) == expected(shown)
 
 
 @FORMATS
 @given(first=snapshots(), second=snapshots())
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-def test_templates_of_an_earlier_scrape_never_show(
+def test_an_earlier_scrape_does_not_change_a_later_one(
     form: Format, first: Snapshot, second: Snapshot
 ) -> None:
     renderer = Renderer(form)
@@ -87,7 +87,7 @@ def test_templates_of_an_earlier_scrape_never_show(
     assert rendered(form, second, renderer) == rendered(form, second)
 
 
-def test_templates_of_series_that_are_gone_are_dropped() -> None:
+def test_templates_of_series_that_no_longer_exist_are_dropped() -> None:
     renderer = Renderer(Format.PROMETHEUS)
     for pid in range(50):
         shown = snapshot(series(label=str(pid)), label_name="pid")
@@ -99,12 +99,14 @@ def test_templates_of_series_that_are_gone_are_dropped() -> None:
 @pytest.mark.parametrize(
     "of",
     [
-        aggregate({100: 1}, 1001),  # more time alone, or another slot alone: what is read while
-        aggregate({101: 1}, 1000),  # the kernel goes on counting need not fit together
+        # Only the sum differs, or only a slot: the kernel counts while it is read, so the two need
+        # not be of the same moment.
+        aggregate({100: 1}, 1001),
+        aggregate({101: 1}, 1000),
         aggregate({100: 2}, 2000),
     ],
 )
-def test_only_what_has_changed_is_written_anew(
+def test_only_changed_series_are_written_again(
     monkeypatch: pytest.MonkeyPatch, of: Aggregate
 ) -> None:
     renderer, written = Renderer(Format.PROMETHEUS), list[object]()
@@ -140,7 +142,7 @@ def histograms(metric: Parsed) -> Iterator[tuple[list[float], float]]:
         yield values["bucket"], values["count"][0]
 
 
-def test_a_bucket_holds_what_is_exactly_on_its_bound() -> None:
+def test_a_duration_equal_to_the_bound_is_in_its_bucket() -> None:
     on_the_bound, above = 8 * 4, 8 * 4 + 1
     shown = snapshot(series(of=aggregate({on_the_bound: 1, above: 1, 257: 1})))
     text = rendered(Format.PROMETHEUS, shown)
@@ -175,7 +177,7 @@ def test_help_is_escaped(form: Format) -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(math.inf, "+Inf"), (-math.inf, "-Inf"), (math.nan, "NaN"), (0.5, "0.5")]
 )
-def test_numbers_are_written_as_the_formats_want_them(
+def test_special_numbers_are_written_as_the_formats_require(
     form: Format, value: float, text: str
 ) -> None:
     shown = Renderer(form).render(Family(Metric("x", Type.GAUGE, "h", ()), (), {(): value}))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One run serves all who wait; nobody is served with a run that began before he came."""
+"""One run serves all waiting threads; none gets the result of a run that began before its call."""
 
 import threading
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def test_ten_at_once_cost_two_runs() -> None:
         return runs
 
     shared = Shared(function)
-    _tell_of_waiting(shared, waiting.release)
+    _call_on_wait(shared, waiting.release)
     with ThreadPoolExecutor(10) as pool:
         first = pool.submit(shared.get)
         assert first_is_in.wait(WAIT_SECONDS)
@@ -38,13 +38,13 @@ def test_ten_at_once_cost_two_runs() -> None:
     assert runs == 2
 
 
-def test_each_call_after_another_runs_anew() -> None:
+def test_calls_one_after_another_run_each_time() -> None:
     numbers = iter(range(3))
     shared = Shared(lambda: next(numbers))
     assert [shared.get() for _ in range(3)] == [0, 1, 2]
 
 
-def test_a_failed_run_is_its_caller_s_alone() -> None:
+def test_a_failed_run_raises_only_in_the_thread_that_ran_it() -> None:
     answers = iter([ValueError("broken"), 5])
 
     def function() -> int:
@@ -59,7 +59,7 @@ def test_a_failed_run_is_its_caller_s_alone() -> None:
     assert shared.get() == 5
 
 
-def test_who_shares_a_run_that_fails_gets_a_run_of_his_own() -> None:
+def test_a_thread_that_shares_a_failed_run_gets_a_new_run() -> None:
     is_in, go_on, waiting = threading.Event(), threading.Event(), threading.Semaphore(0)
     answers = iter([0, ValueError("broken"), 5])
 
@@ -72,7 +72,7 @@ def test_who_shares_a_run_that_fails_gets_a_run_of_his_own() -> None:
         return answer
 
     shared = Shared(function)
-    _tell_of_waiting(shared, waiting.release)
+    _call_on_wait(shared, waiting.release)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(shared.get)
         assert is_in.wait(WAIT_SECONDS)
@@ -87,7 +87,7 @@ def test_who_shares_a_run_that_fails_gets_a_run_of_his_own() -> None:
     assert [one.result() for one in two if one.exception() is None] == [5]
 
 
-def _tell_of_waiting(shared: Shared[int], tell: Callable[[], object]) -> None:
+def _call_on_wait(shared: Shared[int], tell: Callable[[], object]) -> None:
     real_wait = shared._changed.wait
 
     def wait(timeout: float | None = None) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which client gets which format and which encoding."""
+"""The format and the encoding that a client gets for its headers."""
 
 import pytest
 from hypothesis import given
@@ -66,6 +66,6 @@ def test_encoding(accept_encoding: str, wanted: bool) -> None:
 
 
 @given(st.text(alphabet='textplain/*;,q=0.1 "version\x00é'))
-def test_no_header_is_too_odd(header: str) -> None:
+def test_any_header_gets_an_answer(header: str) -> None:
     assert choose_format(header) in Format
     assert wants_gzip(header) in {True, False}

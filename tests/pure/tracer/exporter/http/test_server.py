@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The exporter over real connections: what it answers, and that no client can hold up another."""
+"""The exporter over real connections: its answers, and that no client can block another."""
 
 import errno
 import gzip
@@ -50,7 +50,7 @@ def connect(server: MetricsServer) -> socket.socket:
 
 
 def exchange(server: MetricsServer, request: bytes) -> bytes:
-    """What comes back until the server closes."""
+    """Everything received until the server closes the connection."""
     with connect(server) as client:
         client.sendall(request)
         return b"".join(iter(lambda: client.recv(65536), b""))
@@ -77,7 +77,7 @@ def test_metrics_in_both_formats(form: Format) -> None:
     assert value(body, "lunatik_socket_tracer_scrape_duration_seconds") > 0
 
 
-def test_gzip_holds_the_same() -> None:
+def test_gzip_has_the_same_content() -> None:
     with serving() as server:
         response, body = ask(server, Accept_Encoding="gzip")
     assert response.getheader("Content-Encoding") == "gzip"
@@ -93,7 +93,7 @@ def test_each_scrape_is_fresh() -> None:
         assert [value(ask(server)[1], name) for _ in range(3)] == [1, 2, 3]
 
 
-def test_head_says_what_get_would_without_the_body() -> None:
+def test_head_answers_as_get_without_the_body() -> None:
     with serving() as server:
         answer = exchange(server, b"HEAD /metrics HTTP/1.0\r\n\r\n")
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -116,7 +116,7 @@ def test_one_connection_serves_many_requests() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
-def test_other_methods_are_told_which_ones_there_are(method: str) -> None:
+def test_other_methods_are_answered_with_the_allowed_ones(method: str) -> None:
     with serving() as server:
         response, _ = ask(server, method=method)
     assert (response.status, response.getheader("Allow")) == (405, "GET, HEAD")
@@ -130,7 +130,7 @@ def test_a_body_is_never_taken_for_the_next_request() -> None:
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-# Some are larger than any socket's buffers: they are answered while the client still sends.
+# Some are larger than the socket buffers: the answer comes while the client still sends.
 @pytest.mark.parametrize(
     ("request_line", "status"),
     [
@@ -186,7 +186,7 @@ def test_the_port_is_free_again_after_stop() -> None:
         assert ask(again)[0].status == 200
 
 
-def test_stop_ends_every_thread_whatever_the_clients_do() -> None:
+def test_stop_ends_every_thread_with_clients_still_connected() -> None:
     before = set(threading.enumerate())
     with ExitStack() as stack:
         with serving() as server:
@@ -197,20 +197,20 @@ def test_stop_ends_every_thread_whatever_the_clients_do() -> None:
         assert all(client.recv(1) == b"" for client in silent)
 
 
-def test_silent_clients_never_keep_one_out() -> None:
+def test_silent_clients_do_not_keep_others_out() -> None:
     with serving() as server, ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(2 * web.MAX_CONNECTIONS)]
         response, _ = ask(server)
         assert response.status == 200
-        # The first to come was the first to make way.
+        # The oldest connection was closed first.
         assert clients[0].recv(1) == b""
 
 
-def test_clients_that_ask_and_never_read_keep_nobody_waiting(
+def test_clients_that_ask_and_never_read_do_not_block_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(web, "ANSWER_SECONDS", 0.3)
-    long = "x" * 5000  # 36 lines of it for each series: more than a socket's buffers take
+    long = "x" * 5000  # 36 lines with it for each series: more than the socket buffers hold
     big = snapshot(*(series(label=f"{i}{long}") for i in range(100)), label_name="comm")
     with serving(lambda: big) as server, ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(5)]
@@ -218,7 +218,7 @@ def test_clients_that_ask_and_never_read_keep_nobody_waiting(
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert ask(server, "/healthz")[0].status == 200
-        # Their time is up at some point: the threads are free again, and the memory with them.
+        # After the deadline their threads end, which also frees the memory.
         web_server = server._web
         assert web_server is not None
         for thread in list(web_server._server._threads):
@@ -226,7 +226,9 @@ def test_clients_that_ask_and_never_read_keep_nobody_waiting(
             assert not thread.is_alive()
 
 
-def test_a_client_that_trickles_its_request_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_sends_its_request_too_slowly_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(web, "REQUEST_SECONDS", 0.3)
     with serving() as server, connect(server) as client:
         client.settimeout(0.02)
@@ -243,14 +245,14 @@ def test_a_client_that_trickles_its_request_is_cut_off(monkeypatch: pytest.Monke
             pytest.fail("still connected after 20 s")
 
 
-def test_a_connection_with_nothing_to_ask_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "IDLE_SECONDS", 0.3)
     with serving() as server:
         answer = exchange(server, b"GET /healthz HTTP/1.1\r\n\r\n")
     assert answer.endswith(b"ok\n")
 
 
-def test_ten_scrapes_at_once_read_twice_at_most() -> None:
+def test_ten_scrapes_at_once_read_at_most_twice() -> None:
     entered, go_on = threading.Event(), threading.Event()
     reads = 0
 
@@ -294,7 +296,7 @@ def test_a_metric_that_cannot_be_made_is_left_out_and_counted(
     ]
 
 
-def test_a_source_that_fails_leaves_the_exporter_s_own_metrics(
+def test_with_a_failing_source_the_exporter_s_own_metrics_remain(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     answers = iter([OSError(errno.EBADF, "Bad file descriptor"), snapshot()])
