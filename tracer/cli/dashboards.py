@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket dashboards export DIR`: the Grafana boards and Prometheus rules, as files."""
+"""`lunatik-socket dashboards export DIR`: Grafana dashboards and Prometheus rules as files."""
 
 import shutil
 from pathlib import Path
 
 import click
 
+from tracer.cli.options import CommandGroup
 from tracer.errors import TracerError
 
 __all__ = ["command", "dashboards_directory", "export_dashboards"]
@@ -13,7 +14,7 @@ __all__ = ["command", "dashboards_directory", "export_dashboards"]
 _PARTS = ("grafana", "prometheus", "provisioning", "compose.yml")
 
 
-@click.group("dashboards")
+@click.group("dashboards", cls=CommandGroup)
 def command() -> None:
     """Grafana dashboards, Prometheus rules and alerts for the metrics."""
 
@@ -21,7 +22,7 @@ def command() -> None:
 @command.command("export")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 def export(directory: Path) -> int:
-    """Write them into DIR: grafana/*.json to import, prometheus/*.yml to load.
+    """Write the files into DIR: grafana/*.json to import, prometheus/*.yml to load.
 
     \b
     EXAMPLE
@@ -33,17 +34,16 @@ def export(directory: Path) -> int:
 
 
 def dashboards_directory() -> Path:
-    """Return the directory of the installed files: inside the wheel, or in the source tree."""
+    """The directory of these files: inside the package, or beside it in the source tree."""
     package = Path(__file__).parents[1]
     inside = package / "dashboards"
     return inside if inside.is_dir() else package.with_name("dashboards")
 
 
 def export_dashboards(directory: Path) -> list[Path]:
-    """Copy them all into `directory`, which is made if need be; returns the files written.
+    """Copy all files into `directory`, creating it if needed; returns the files written.
 
-    Files of the same name there are replaced, others are left alone. Raises TracerError if it
-    cannot be written.
+    Replaces files of the same name and leaves others alone. Raises TracerError if it cannot write.
     """
     try:
         return [written for part in _PARTS for written in _copy(part, directory)]
