@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line, `lunatik-socket`: one module a command, loaded only when it is called for."""
+"""The command line, `lunatik-socket`: one module per command, imported when it is used."""
 
 from tracer.cli.entry import main
 

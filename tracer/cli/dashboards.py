@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket dashboards export DIR`: the Grafana boards and Prometheus rules, as files."""
+"""`lunatik-socket dashboards export DIR`: Grafana dashboards and Prometheus rules as files."""
 
 import re
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tracer.cli.options import CommandGroup
 from tracer.errors import TracerError
 
 __all__ = ["command", "dashboards_directory", "export_dashboards"]
@@ -22,7 +23,7 @@ def _check_url(_context: click.Context, _option: click.Parameter, url: str | Non
     return url
 
 
-@click.group("dashboards")
+@click.group("dashboards", cls=CommandGroup)
 def command() -> None:
     """Grafana dashboards, Prometheus rules and alerts for the metrics."""
 
@@ -36,7 +37,7 @@ def command() -> None:
     help="URL of your copy of docs/runbook.md; every alert then links to its section there.",
 )
 def export(directory: Path, runbook_base: str | None) -> int:
-    """Write them into DIR: grafana/*.json to import, prometheus/*.yml to load.
+    """Write the files into DIR: grafana/*.json to import, prometheus/*.yml to load.
 
     \b
     EXAMPLES
@@ -49,18 +50,17 @@ def export(directory: Path, runbook_base: str | None) -> int:
 
 
 def dashboards_directory() -> Path:
-    """Return the directory of the installed files: inside the wheel, or in the source tree."""
+    """The directory of these files: inside the package, or beside it in the source tree."""
     package = Path(__file__).parents[1]
     inside = package / "dashboards"
     return inside if inside.is_dir() else package.with_name("dashboards")
 
 
 def export_dashboards(directory: Path, runbook_base: str | None = None) -> list[Path]:
-    """Copy them all into `directory`, which is made if need be; returns the files written.
+    """Copy all files into `directory`, creating it if needed; returns the files written.
 
-    Files of the same name there are replaced, others are left alone. With `runbook_base` each
-    alert's `runbook_url` links to its section at that URL. Raises TracerError if it cannot be
-    written.
+    Replaces files of the same name and leaves others alone. With `runbook_base` the `runbook_url`
+    of each alert links to its section at that URL. Raises TracerError if it cannot write.
     """
     try:
         return [written for part in _PARTS for written in _copy(part, directory, runbook_base)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket demo`: traffic of its own, traced."""
+"""`lunatik-socket demo`: trace servers and clients that it starts itself."""
 
 from dataclasses import replace
 
@@ -15,15 +15,15 @@ __all__ = ["command", "subject"]
 _SECONDS = 10.0
 
 
-@click.command("demo", short_help="Trace traffic of its own, for ten seconds.")
+@click.command("demo", short_help="Trace demo traffic for ten seconds.")
 @tracing_options
 def command(*, options: TraceOptions) -> int:
-    """Trace a proxy, an echo server and their clients for ten seconds, with some failures.
+    """Trace a proxy, an echo server and their clients for ten seconds.
 
-    curl goes through the SOCKSv4 proxy to a local web server; clients exchange data with the echo
-    server on TCP and UDP; and some calls fail on purpose.
+    curl fetches from a local web server through the SOCKSv4 proxy, clients exchange data with the
+    echo server over TCP and UDP, and some calls fail on purpose.
     """
-    # The traffic ends by itself.
+    # The traffic ends after its time, so the trace needs no limit of its own.
     return trace(subject(options.duration or _SECONDS), replace(options, duration=None))
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The traffic of `lunatik-socket demo`: servers and clients of our own, curl, and some failures.
+"""The traffic of `lunatik-socket demo`, in one process that is traced with its children.
 
-In one process, to be traced with its children: the SOCKSv4 proxy and the echo server of
-`lunatik_socket`, Python's HTTP server as a target, and clients of them all.
+The SOCKSv4 proxy and the echo server of `lunatik_socket`, Python's HTTP server as a target, curl
+and other clients, and some calls that fail.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def _running(server: Socks4Server | EchoServer) -> Iterator[Address]:
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):
-    """The same 64 KiB under every name."""
+    """Serves the same 64 KiB for every path."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -69,7 +69,7 @@ class _Pages(http.server.BaseHTTPRequestHandler):
         self.wfile.write(_BODY)
 
     def log_message(self, *_: object) -> None:
-        """Nothing to be logged."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def _http_server() -> Iterator[Address]:
 
 
 def _curl(proxy: Address, target: Address) -> None:
-    """A foreign program, through the proxy, to a foreign server."""
+    """curl fetches a page of the HTTP server through the proxy."""
     if (curl := shutil.which("curl")) is None:
         return
     command = [curl, "--silent", "--output", "/dev/null", "--max-time", "5"]
@@ -94,7 +94,7 @@ def _curl(proxy: Address, target: Address) -> None:
 
 
 def _stream(echo: Address) -> None:
-    """A connection that asks who is there, and gets back what it sends."""
+    """A TCP connection: send, and receive the echo."""
     with lunatik_socket.new("inet", "tcp") as sock:
         sock.setsockopt("t", "nd", 1)
         sock.connect(*echo)
@@ -119,7 +119,7 @@ def _datagrams(echo: Address) -> None:
 
 
 def _failures(echo: Address) -> None:
-    """What servers meet every day, on purpose."""
+    """Errors that servers meet every day."""
     with (
         lunatik_socket.new("inet", "tcp") as sock,
         lunatik_socket.new("inet", "udp") as idle,

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Where the command line begins and where every error ends: as one line and an exit status.
+"""The start of the command line. Every error ends here, as one line and an exit status.
 
 0    done
-2    a wrong call
+2    wrong usage
 3    the kernel or the machine refuses
-126  a command that cannot be executed; 127: that is not there
-130  broken off by Ctrl-C; 141: nobody reads standard output any more
-else the started command's own
+126  the command cannot be executed; 127: it does not exist
+130  interrupted by Ctrl-C; 141: the reader of standard output is gone
+else that of the started command
 """
 
 import importlib
@@ -18,18 +18,20 @@ from typing import Any, NoReturn
 import click
 
 from tracer import __version__
+from tracer.cli.options import CommandGroup
 from tracer.errors import PROGRAM, ProgramError, TracerError, one_line
 
 __all__ = ["commands", "main"]
 
-_INTERRUPTED, _NOBODY_READS = 128 + 2, 128 + 13
-_WRONG_CALL, _REFUSED = 2, 3
+_INTERRUPTED, _BROKEN_PIPE = 128 + 2, 128 + 13
+_WRONG_USAGE, _REFUSED = 2, 3
+_LOWEST_FREE_DESCRIPTOR = 3
 
 _COMMANDS = ("serve", "run", "trace", "doctor", "demo", "observe", "dashboards")
 
 
-class _Commands(click.Group):
-    """Finds a command's module by its name: starting one does not load the libraries of all."""
+class _Commands(CommandGroup):
+    """Imports a command's module when it is used, so that no command loads libraries of another."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -41,64 +43,87 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(
-    cls=_Commands,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
-@click.pass_context
-def commands(context: click.Context) -> int | None:
-    """Show which socket operations programs make, and what each costs inside the Linux kernel.
+def commands() -> None:
+    """Show what every socket call on this machine does: how many, how long, what fails.
 
     \b
     EXAMPLES
-      lunatik-socket doctor                     what this machine can do
+      lunatik-socket doctor                     check what works on this machine
       lunatik-socket serve socks4 --trace       a SOCKSv4 proxy, traced
-      lunatik-socket trace -- curl example.org  one command and its children
-      lunatik-socket trace --comm nginx         what runs already
+      lunatik-socket trace -- curl example.org  a command and its children
+      lunatik-socket trace --comm nginx         threads that already run
       lunatik-socket trace                      the whole machine
     """
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
-        return _WRONG_CALL
-    return None
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its status."""
+    if not _open_standard_descriptors():
+        sys.exit(_report(TracerError("write the output", cause="standard output is closed")))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a locale without "µ" is no reason to fail
+            stream.reconfigure(errors="replace")  # for locales without "µ"
     sys.exit(_run(arguments))
+
+
+def _open_standard_descriptors() -> bool:
+    """Open /dev/null for each of descriptors 0 to 2 that is closed; False if 1 was closed.
+
+    Otherwise a map or a socket would get that number, and printed text would be written to it.
+    """
+    is_open = sys.stdout is not None
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < _LOWEST_FREE_DESCRIPTOR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open to the end
+    return is_open
 
 
 def _run(arguments: list[str] | None) -> int:
     try:
         result: Any = commands.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except (click.ClickException, TracerError, OSError) as error:
-        return _complain(error)
+        return _report(error)
     except SystemExit:
-        # Both click and rich end so when they meet a closed pipe, and nothing else does.
-        return _nobody_reads()
+        # Only click and rich raise this, on a broken pipe.
+        return _broken_pipe()
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
+    except (MemoryError, RuntimeError) as error:
+        return _report(_exhausted(error))
     return result if isinstance(result, int) else 0
 
 
-def _complain(error: click.ClickException | TracerError | OSError) -> int:
-    """Say it in one line; return the exit status."""
+def _exhausted(error: MemoryError | RuntimeError) -> TracerError:
+    """A used-up resource as an error; any other RuntimeError is a bug and is raised again."""
+    if isinstance(error, MemoryError):
+        return TracerError("continue", cause="out of memory", hint="raise the memory limit")
+    if "start new thread" not in str(error):  # CPython has no narrower type for it
+        raise error
+    return TracerError(
+        "start a thread",
+        cause="the limit of processes is reached",
+        hint="raise it (ulimit -u, TasksMax=, --pids-limit)",
+    )
+
+
+def _report(error: click.ClickException | TracerError | OSError) -> int:
+    """Print it as one line; return the exit status."""
     match error:
         case click.UsageError():
-            text, status = _usage(error), _WRONG_CALL
+            text, status = _usage(error), _WRONG_USAGE
         case click.ClickException():
-            text, status = error.format_message(), _WRONG_CALL
+            text, status = error.format_message(), _WRONG_USAGE
         case TracerError():
             text, status = str(error), error.exit_status
         case OSError():
             text, status = one_line(error), _REFUSED
     if isinstance(error, ProgramError) and error.log:
-        text += f"; what the compiler said is in {_keep(error.log)}"
+        text += f"; the compiler's output is in {_keep(error.log)}"
     click.echo(f"{PROGRAM}: {' '.join(text.split())}", err=True)
     return status
 
@@ -117,7 +142,7 @@ def _usage(error: click.UsageError) -> str:
     return f"{cause[:1].lower()}{cause[1:]}; see {command} --help"
 
 
-def _nobody_reads() -> int:
-    """`… | head` went away: no complaint, and none from Python when it ends and flushes."""
+def _broken_pipe() -> int:
+    """The reader (`… | head`) is gone: print nothing, also when Python flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _NOBODY_READS
+    return _BROKEN_PIPE

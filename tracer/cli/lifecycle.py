@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The life of a trace: start the command held, attach, let go, show, wait, sum up."""
+"""A trace from start to end: hold the command, attach, release it, show, wait, summarize."""
 
 import os
 import sys
@@ -31,11 +31,11 @@ __all__ = ["Subject", "trace"]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is traced: `text` says it in the header.
+    """What is traced; `text` names it in the header.
 
-    With `command` that is started and followed with its children. `owns_terminal`: its output is
-    what the user wants to see, and no live table is drawn over it unless asked for. `ours`: a
-    server or script of this program, which must not outlive it.
+    `command` is started and followed with its children. `owns_terminal`: the user wants to see its
+    output, so no live table is drawn unless asked for. `ours`: it is a server or script of this
+    program and must end with it.
     """
 
     text: str
@@ -53,7 +53,7 @@ def trace(
 ) -> int:
     """Trace until the command ends, the time is up or a signal comes; return the exit status.
 
-    `make_view` is for what shows the numbers in a way of its own.
+    `make_view` replaces the view that the options ask for.
     """
     with ExitStack() as stack:
         writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
@@ -96,13 +96,13 @@ def trace(
 
 
 def _awaited(chosen: Filter) -> tuple[int, ...]:
-    """The processes without which there is nothing left to trace."""
-    # With children followed nobody knows when the last one ended.
+    """The processes whose end also ends the trace."""
+    # With --follow-children their descendants may still run, and are not known here.
     return () if chosen.follow_forks else chosen.pids
 
 
 def _failed_to_serve(subject: Subject, status: int) -> bool:
-    """Then it said why in one line, and nothing was traced that matters."""
+    """A server that could not start has said why; a summary would only hide that."""
     return subject.ours and not subject.owns_terminal and status in (2, 3)
 
 
@@ -123,7 +123,7 @@ def _start(
     if relay is not None:
         output = errors = relay.write_end
     elif options.json:
-        output = sys.stderr.fileno()  # standard output is for the numbers alone
+        output = sys.stderr.fileno()  # standard output is only for the JSON
     child = StartedCommand(subject.command, dies_with_us=subject.ours, output=output, errors=errors)
     stack.enter_context(child)
     if relay is not None:
@@ -162,14 +162,14 @@ def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) ->
 def _view(options: TraceOptions, header: Header, stream: TextIO, *, live: bool) -> View:
     if live:
         return LiveView(stream, header)
-    # A command's own words are not broken up by ours; --no-live asks for the lines.
+    # In a terminal, plain lines would mix with the command's output; --no-live asks for them.
     if options.quiet or (stream.isatty() and options.live is not False):
         return NoView()
     return LinesView(stream, header)
 
 
 def _warn_of_failures(session: Session) -> None:
-    """One line for all that could not be attached; the rest is counted all the same."""
+    """Print one line for all probes that could not be attached; the others count anyway."""
     by_reason: dict[str, list[str]] = {}
     for probe, reason in session.failures.items():
         if reason != NOT_IN_THIS_KERNEL:

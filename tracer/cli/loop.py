@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Waiting while the trace goes on."""
+"""The main loop of a trace: wait, show the numbers, pass signals on, stop."""
 
 import signal
 import time
@@ -13,13 +13,13 @@ from tracer.terminal.view import View
 
 __all__ = ["Loop"]
 
-_GRACE_SECONDS = 10.0  # what a command has to end in after SIGTERM, before SIGKILL
+_GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 
 
 class Loop:
-    """Waits for the next of: a tick, a signal, the command's end, the end of the time.
+    """Waits for the next interval, a signal, the end of the command or the end of the time.
 
-    Without a `child` it goes on as long as one of the `pids` lives; for ever if none are given.
+    Without a `child` it runs until all `pids` have ended; without `pids` until it is stopped.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Loop:
         if self._child is not None:
             self._status = self._child.poll()
             if self._stopping and self._status in (128 + signal.SIGTERM, 128 + signal.SIGKILL):
-                self._status = 0  # it ended as the --duration asked for
+                self._status = 0  # --duration ended it
         elif self._pids and not any(Path(f"/proc/{pid}").is_dir() for pid in self._pids):
             self._status = 0
         return self._status is not None

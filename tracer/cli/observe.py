@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket observe`: traffic, tracer, Prometheus and the live page in one command."""
+"""`lunatik-socket observe`: the demo, traced, with a Prometheus that scrapes it."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from tracer.cli.dashboards import dashboards_directory
-from tracer.cli.options import Address, address, seconds, shown
+from tracer.cli.options import Address, address, metrics_address, seconds, shown
 from tracer.errors import PROGRAM, TracerError, UnsupportedError
 from tracer.process.command import StartedCommand
 from tracer.process.interpreter import own_command
@@ -34,11 +34,11 @@ _QUERY = "sum by (operation) (rate(lunatik_socket_operation_duration_seconds_cou
 @click.command("observe")
 @click.option(
     "--metrics",
-    type=address,
+    type=metrics_address,
     metavar="ADDR:PORT",
     default=_METRICS,
     show_default="127.0.0.1:10435",
-    help="The exporter and its live page.",
+    help="Where to serve the metrics and the live page.",
 )
 @click.option(
     "--prometheus",
@@ -46,20 +46,20 @@ _QUERY = "sum by (operation) (rate(lunatik_socket_operation_duration_seconds_cou
     metavar="ADDR:PORT",
     default=_PROMETHEUS,
     show_default="127.0.0.1:9090",
-    help="Where Prometheus answers.",
+    help="Where Prometheus listens.",
 )
 @click.option(
     "--duration",
     type=seconds,
-    metavar="SECONDS",
+    metavar="TIME",
     default=_FOR_EVER,
     show_default="until Ctrl-C",
-    help="Stop after so long.",
+    help="Stop after this time.",
 )
 def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
-    """Trace the demo's servers and clients, with a Prometheus that scrapes and the rules loaded.
+    """Trace the demo's servers and clients, with a Prometheus that scrapes and has the rules.
 
-    Everything is on loopback, and gone when it ends.
+    Everything runs on loopback; nothing is left when it ends.
     """
     program = shutil.which("prometheus")
     if program is None:
@@ -111,7 +111,7 @@ class _Part:
         self.child.release()
 
     def wait_for(self, url: str, signals: Signals) -> None:
-        """Until it answers; raises TracerError if it ends instead."""
+        """Wait until `url` answers; raises TracerError if the program ends instead."""
         give_up = time.monotonic() + _READY_SECONDS
         while self.child.poll() is None and time.monotonic() < give_up:
             arrived = signals.wait(_LOOK_SECONDS)
@@ -122,12 +122,12 @@ class _Part:
         raise self.failure()
 
     def failure(self) -> TracerError:
-        """Its last words as an error."""
-        words = self._log.read_text().strip().splitlines() or ["it said nothing"]
+        """Its last line of output as an error."""
+        words = self._log.read_text().strip().splitlines() or ["it printed nothing"]
         return self._explain(words[-1])
 
     def end(self) -> None:
-        """Ask it to end, and wait."""
+        """Send SIGTERM and wait."""
         give_up = time.monotonic() + _END_SECONDS
         if self.child.poll() is None:
             self.child.send(signal.SIGTERM)
@@ -154,7 +154,7 @@ def _demo(metrics: Address, duration: float) -> tuple[str, ...]:
 
 
 def _configure(directory: Path, metrics: Address) -> Path:
-    """The committed configuration, with the exporter's address in it."""
+    """Copy the configuration, with the address of this exporter as its target."""
     copy = directory / "prometheus"
     shutil.copytree(dashboards_directory() / "prometheus", copy)
     path = copy / "prometheus.yml"
@@ -176,17 +176,17 @@ def _announce(metrics: Address, prometheus: Address) -> None:
     click.echo(f"metrics     http://{shown(metrics)}/metrics")
     click.echo(f"Prometheus  http://{shown(prometheus)}/graph?{query}")
     click.echo(f"alerts      http://{shown(prometheus)}/alerts")
-    click.echo("Ctrl-C ends it all")
+    click.echo("Ctrl-C ends everything")
 
 
 def _stay(parts: tuple[_Part, ...], signals: Signals) -> None:
-    """Until one of them ends, or all are to. Raises TracerError if one failed by itself."""
-    told = False
-    while not told and all(part.child.poll() is None for part in parts):
+    """Wait until one part ends or a signal comes; raises TracerError if a part failed."""
+    stopped = False
+    while not stopped and all(part.child.poll() is None for part in parts):
         arrived = signals.wait(1.0)
-        told = arrived is not None and arrived.number != signal.SIGCHLD
-    # Told by Ctrl-C in a terminal, so are they: how they end then is no failure.
-    failed = [part for part in parts if part.child.poll() and not told]
+        stopped = arrived is not None and arrived.number != signal.SIGCHLD
+    # Ctrl-C in a terminal reaches the parts too: their exit status then says nothing.
+    failed = [part for part in parts if part.child.poll() and not stopped]
     for part in parts:
         part.end()
     if failed:

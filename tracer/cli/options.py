@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The options common to all that traces, in one place."""
+"""What commands share: the tracing options, the types of values, groups of commands."""
 
 import functools
 import ipaddress
-import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -16,8 +16,10 @@ from tracer.model.operations import OPERATIONS
 
 __all__ = [
     "Address",
+    "CommandGroup",
     "TraceOptions",
     "address",
+    "metrics_address",
     "seconds",
     "server_options",
     "shown",
@@ -28,11 +30,40 @@ Address = tuple[str, int]
 
 _HOSTS = {"": "127.0.0.1", "localhost": "127.0.0.1", "*": "0.0.0.0"}
 _METRICS = ("127.0.0.1", 10435)
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h|)", re.ASCII)
+_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_WRONG_USAGE = 2
+
+
+class CommandGroup(click.Group):
+    """A command with commands of its own: without any it prints its help, exit status 2."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        if not args:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(_WRONG_USAGE)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a mistyped name the error has the closest one."""
+        if args[0][:1] != "-" and self.get_command(ctx, args[0]) is None:
+            self._refuse(ctx, args[0])
+        return super().resolve_command(ctx, args)
+
+    def _refuse(self, ctx: click.Context, name: str) -> NoReturn:
+        import difflib  # noqa: PLC0415
+
+        close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+        guess = f" (did you mean '{close[0]}'?)" if close else ""
+        ctx.fail(f"No such command '{name}'{guess}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceOptions:
-    """What the user chose. `metrics` and `duration` may be None; `live` None: where it fits."""
+    """What the user chose. `live` None: a live table if standard output is a free terminal."""
 
     metrics: Address | None
     operation: tuple[str, ...]
@@ -50,84 +81,101 @@ def address(text: str | Address) -> Address:
     """Read an IPv4 address and a port; `:1080` and `localhost:1080` are on 127.0.0.1."""
     if isinstance(text, tuple):
         return text
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise click.BadParameter(f'"{text}" is not an address and a port, as 127.0.0.1:1080 is')
+    host, port = _host_and_port(text)
     try:
-        return str(ipaddress.IPv4Address(_HOSTS.get(host, host))), int(port)
+        return str(ipaddress.IPv4Address(_HOSTS.get(host, host))), port
     except ValueError:
         raise click.BadParameter(f'"{host}" in "{text}" is not an IPv4 address') from None
 
 
+def metrics_address(text: str | Address) -> Address:
+    """Read the same, or an IPv6 address in brackets: `[::1]:10435`."""
+    if isinstance(text, tuple) or not text.startswith("["):
+        return address(text)
+    host, port = _host_and_port(text)
+    try:
+        if host.endswith("]"):
+            return str(ipaddress.IPv6Address(host[1:-1])), port
+    except ValueError:
+        pass
+    raise click.BadParameter(f'"{host}" in "{text}" is not an IPv6 address in brackets')
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise click.BadParameter(f'"{text}" is not ADDR:PORT (e.g. 127.0.0.1:1080)')
+    return host, int(port)
+
+
 def shown(address: Address) -> str:
-    """As it is written: `127.0.0.1:1080`."""
-    return f"{address[0]}:{address[1]}"
+    """The address as it is typed: `127.0.0.1:1080`, `[::1]:1080`."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def seconds(text: str | float) -> float:
-    """Read a length of time above 0 that fits into a timer."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    """Read a length of time: `5` and `5s` are seconds, `250ms`, `2m`, `1h`."""
+    match = _TIME.fullmatch(str(text))
+    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not 0.001 <= value <= 1e9:
-        raise click.BadParameter(f'"{text}" is not a number of seconds from 0.001 to 1e9')
+        raise click.BadParameter(f'"{text}" is not a time from 1ms to 1e9 seconds (e.g. 5s, 2m)')
     return value
 
 
 _OPTIONS = (
     click.option(
         "--metrics",
-        type=address,
+        type=metrics_address,
         metavar="ADDR:PORT",
         default=_METRICS,
         show_default="127.0.0.1:10435",
-        help="Serve the metrics here, for Prometheus.",
+        help="Where to serve the metrics for Prometheus.",
     ),
-    click.option("--no-metrics", is_flag=True, help="Serve no metrics."),
+    click.option("--no-metrics", is_flag=True, help="Do not serve metrics."),
     click.option(
         "--operation",
         type=click.Choice([operation.name for operation in OPERATIONS]),
         metavar="NAME",
         multiple=True,
-        help="Only this operation; several may be named.",
+        help="Trace only this operation; may be repeated.",
     ),
     click.option(
         "--mechanism",
         type=click.Choice(FUNCTION_MECHANISMS),
         default="auto",
         show_default=True,
-        help="How to trace functions inside the kernel; tracepoint: not at all.",
+        help="How to trace kernel functions; tracepoint: do not trace them.",
     ),
     click.option(
         "--duration",
         type=seconds,
-        metavar="SECONDS",
-        help="Stop after so long; a started process gets SIGTERM then.",
+        metavar="TIME",
+        help="Stop after this time (5, 5s, 2m); a started process gets SIGTERM.",
     ),
-    click.option("--by", type=click.Choice(LABELS), help="Split the numbers by this, too."),
-    click.option("--json", is_flag=True, help="Print the final numbers as JSON, and nothing else."),
+    click.option("--by", type=click.Choice(LABELS), help="Also split the numbers by this label."),
+    click.option("--json", is_flag=True, help="Print only the final numbers, as JSON."),
     click.option("--output", metavar="FILE", help="Write the final numbers as JSON to FILE."),
     click.option(
         "--interval",
         type=seconds,
-        metavar="SECONDS",
+        metavar="TIME",
         default=1.0,
-        show_default=True,
+        show_default="1s",
         help="How often to show the numbers.",
     ),
     click.option(
         "--live/--no-live",
         default=None,
-        help="Show a live table; by default in a terminal, unless a command writes to it.",
+        help="Show a live table. Default: in a terminal, unless a command writes to it.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Show no numbers."),
+    click.option("-q", "--quiet", is_flag=True, help="Do not show the numbers."),
 )
 _NAMES = tuple(field.name for field in fields(TraceOptions))
 
 
 def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the common options; it gets them as one argument, `options`."""
+    """Add the tracing options to a command; it gets them as one argument, `options`."""
 
     @functools.wraps(function)
     def with_options(*args: Any, no_metrics: bool, **kwargs: Any) -> Any:
@@ -142,9 +190,9 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command that traces only on request `--trace`, and the common options for then.
+    """Add `--trace` and the tracing options to a command that traces on request only.
 
-    It gets `options` None when there is nothing to trace.
+    Without `--trace` the command gets `options=None`, and any other tracing option is an error.
     """
 
     @functools.wraps(function)
@@ -160,6 +208,4 @@ def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise click.UsageError(f"--{name.replace('_', '-')} needs --trace", context)
         return function(*args, options=options if trace else None, **kwargs)
 
-    return click.option("--trace", is_flag=True, help="Trace it in the kernel.")(
-        tracing_options(checked)
-    )
+    return click.option("--trace", is_flag=True, help="Trace it.")(tracing_options(checked))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket run`: a script written to the socket API, traced on request."""
+"""`lunatik-socket run`: a script that uses the socket API, traced on request."""
 
 import os
 import re
@@ -24,17 +24,17 @@ _LEAST_MEMORY = 1 << 20
 
 
 def _memory(text: str) -> int:
-    """Read a number of bytes, or one with K, M or G."""
+    """Read a number of bytes, with K, M or G if given."""
     match = re.fullmatch(r"([0-9]{1,15})([KMG]?)", text.upper())
     size = int(match[1]) * _MEMORY_UNITS[match[2]] if match else 0
     if not _LEAST_MEMORY <= size < 1 << 62:
-        raise click.BadParameter(f'"{text}" is not a size from 1M on, as 64M or 1G is')
+        raise click.BadParameter(f'"{text}" is not a size of at least 1M (e.g. 64M, 1G)')
     return size
 
 
-@click.command("run", short_help="Run a script, traced on request.")
-@click.option("--sandbox", is_flag=True, help="Lua: no files, no processes, no environment.")
-@click.option("--memory", type=_memory, metavar="LIMIT", help="Lua: how much it may use, as 64M.")
+@click.command("run", short_help="Run a Lua or Python script, traced on request.")
+@click.option("--sandbox", is_flag=True, help="Lua: without files, processes and environment.")
+@click.option("--memory", type=_memory, metavar="LIMIT", help="Lua: limit of its memory, e.g. 64M.")
 @server_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -46,10 +46,10 @@ def command(
     memory: int | None,
     options: TraceOptions | None,
 ) -> int:
-    """Run SCRIPT with its ARGUMENTS; with --trace, see what its calls cost in the kernel.
+    """Run SCRIPT with its ARGUMENTS; with --trace, trace its socket calls.
 
-    SCRIPT.lua is one for Lua 5.4 with the libraries "socket" and "data", SCRIPT.py one for Python.
-    Options of SCRIPT's own stand behind `--`. Its exit status becomes this one's.
+    SCRIPT.lua runs in Lua 5.4 with the libraries "socket" and "data", SCRIPT.py in Python. Put
+    `--` before the options of SCRIPT. Its exit status is passed on.
     """
     if script.endswith(".lua"):
         command_line = _lua(script, arguments, sandbox=sandbox, memory=memory)
@@ -91,7 +91,7 @@ def _python(script: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_python(script: str) -> None:
-    """A script that cannot start is refused here, in one line."""
+    """Report a script that cannot start as one line."""
     try:
         compile(Path(script).read_bytes(), script, "exec", dont_inherit=True)
     except OSError as error:

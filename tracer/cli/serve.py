@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket serve`: the servers built on the socket API, traced on request."""
+"""`lunatik-socket serve`: servers built on the socket API, traced on request."""
 
 import signal
 import sys
@@ -9,7 +9,15 @@ from typing import Any, Protocol
 import click
 
 from tracer.cli.lifecycle import Subject, trace
-from tracer.cli.options import Address, TraceOptions, address, server_options, shown
+from tracer.cli.options import (
+    Address,
+    CommandGroup,
+    TraceOptions,
+    address,
+    seconds,
+    server_options,
+    shown,
+)
 from tracer.errors import UsageError
 from tracer.model.config import Filter
 from tracer.process.interpreter import own_command
@@ -25,9 +33,9 @@ class _Server(Protocol):
     def stop(self) -> None: ...
 
 
-@click.group("serve", short_help="Run a server built on the API, traced on request.")
+@click.group("serve", cls=CommandGroup, short_help="Run a SOCKSv4 proxy or an echo server.")
 def command() -> None:
-    """Run a server built on the socket API; with --trace, see what its calls cost in the kernel."""
+    """Run a server built on the socket API; with --trace, trace its socket calls."""
 
 
 def _listening(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -43,8 +51,15 @@ def _listening(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 show_default=True,
                 help="What to log on standard error.",
             ),
-            click.option("--idle-timeout", type=float, help="Seconds without traffic."),
-            click.option("--max-clients", type=int, help="How many clients at once."),
+            click.option(
+                "--idle-timeout",
+                type=seconds,
+                metavar="TIME",
+                help="Close connections without traffic for this time.",
+            ),
+            click.option(
+                "--max-clients", type=int, help="Serve at most this many clients at once."
+            ),
             click.option(
                 "--listen",
                 type=address,
@@ -62,9 +77,15 @@ def _listening(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 @command.command("socks4")
 @_listening(1080)
-@click.option("--connect-timeout", type=float, help="Seconds to reach a target in.")
-@click.option("--request-timeout", type=float, help="Seconds to wait for a client's request.")
-@click.option("--allow-user", "users", multiple=True, help="Serve this user id, and no other.")
+@click.option(
+    "--connect-timeout", type=seconds, metavar="TIME", help="Give up connecting to a target."
+)
+@click.option(
+    "--request-timeout", type=seconds, metavar="TIME", help="Wait this long for a client's request."
+)
+@click.option(
+    "--allow-user", "users", multiple=True, help="Serve only this user id; may be repeated."
+)
 @server_options
 @click.pass_context
 def _socks4(
@@ -124,7 +145,7 @@ def _echo(
 
 
 def _given(**settings: Any) -> dict[str, Any]:
-    """Those that were set; the rest stays as the server has it."""
+    """The settings that were given; for the others the server has defaults."""
     return {name: value for name, value in settings.items() if value is not None}
 
 
@@ -142,7 +163,7 @@ def _reachable(listen: Address) -> Address:
 def _serve(server: _Server, log_level: str) -> int:
     import logging  # noqa: PLC0415
 
-    logging.logProcesses = False  # the process's id, a system call each, is in no record of ours
+    logging.logProcesses = False  # saves a getpid(2) per record, which the format does not show
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -150,7 +171,7 @@ def _serve(server: _Server, log_level: str) -> int:
 
     def stop(number: int, _frame: object) -> None:
         server.stop()
-        signal.signal(number, signal.SIG_DFL)  # the second one ends it at once
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the server at once
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -167,7 +188,7 @@ def _trace_server(
     *,
     hints: tuple[str, ...],
 ) -> int:
-    """Run this same command without --trace, as a process to be traced."""
+    """Start the same command without --trace, and trace it."""
     arguments = ["serve", str(context.info_name)]
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))

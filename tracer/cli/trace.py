@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`lunatik-socket trace`: what runs already, a command to start, or the whole machine."""
+"""`lunatik-socket trace`: running processes, a command, or the whole machine."""
 
 import shlex
 
@@ -13,11 +13,21 @@ __all__ = ["command"]
 
 
 @click.command("trace", short_help="Trace processes, a command, or the whole machine.")
-@click.option("--pid", "pids", type=click.IntRange(1), multiple=True, help="Only this process.")
-@click.option("--follow-children", is_flag=True, help="And the children that it makes from now on.")
-@click.option("--comm", "comms", multiple=True, help="Only threads of this name.")
-@click.option("--cgroup", help="Only processes in this cgroup, or below it.")
-@click.option("--all", "everything", is_flag=True, help="Every process; so without any choice.")
+@click.option(
+    "--pid",
+    "pids",
+    type=click.IntRange(1),
+    multiple=True,
+    help="Trace only this process; may be repeated.",
+)
+@click.option(
+    "--follow-children", is_flag=True, help="With --pid: also trace children started from now on."
+)
+@click.option(
+    "--comm", "comms", multiple=True, help="Trace only threads of this name; may be repeated."
+)
+@click.option("--cgroup", help="Trace only processes in or below this cgroup.")
+@click.option("--all", "everything", is_flag=True, help="Trace every process (default).")
 @tracing_options
 @click.argument("command_line", metavar="[-- COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -30,16 +40,16 @@ def command(
     command_line: tuple[str, ...],
     options: TraceOptions,
 ) -> int:
-    """Trace the socket operations of processes, of a command, or of the whole machine.
+    """Trace the socket calls of running processes, of a COMMAND, or of the whole machine.
 
-    Values of one kind are alternatives; different kinds must all hold. A COMMAND is followed with
-    its children, from its first instruction; its exit status becomes this one's. The tracer itself
-    is never traced.
+    Repeated options are alternatives: --comm nginx --comm envoy traces both. Different options
+    must all match. A COMMAND is traced with its children from its first instruction, and its exit
+    status is passed on. The tracer does not trace itself.
 
     \b
     EXAMPLES
       lunatik-socket trace                        every process
-      lunatik-socket trace --pid 4711 --by port   one process, split by local port
+      lunatik-socket trace --pid 4711 --by port   one process, split by port
       lunatik-socket trace --comm nginx --comm envoy --duration 10
       lunatik-socket trace --json -- curl -s http://127.0.0.1/ | jq .operations
     """
@@ -71,9 +81,9 @@ def _check(
     command_line: tuple[str, ...],
 ) -> None:
     if everything and (pids or comms or cgroup or command_line):
-        raise click.UsageError("--all does not go with a choice of what to trace")
+        raise click.UsageError("--all cannot be combined with --pid, --comm, --cgroup or a COMMAND")
     if command_line and pids:
-        raise click.UsageError("--pid does not go with a COMMAND: that is a process of its own")
+        raise click.UsageError("--pid cannot be combined with a COMMAND")
     if follow_children and not pids:
         raise click.UsageError("--follow-children needs --pid")
     if "" in comms:

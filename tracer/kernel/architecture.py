@@ -19,8 +19,9 @@ class Architecture:
 
     `machine` is its name as uname(2) gives it. `perf_event_open` is the number of the one system
     call that the tracer itself makes by number. `prefix` and the name of a system call make the
-    name of the kernel's function for it. `arguments` tells where a call's first arguments are: fields of struct
-    pt_regs, and bytes to add to their offsets; `number` the field with the system call's number.
+    name of the kernel's function for it. `arguments` tells where a call's first arguments are:
+    fields of struct pt_regs, and bytes to add to their offsets; `number` the field with the system
+    call's number.
     `compat` is the field of struct thread_info and the bit in it that tells a call by a 32-bit
     program, where other numbers apply.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line without a kernel to trace: wrong calls, scripts, plain servers."""
+"""The command line without tracing: wrong usage, scripts, plain servers."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import tracer
+from tracer.cli import entry
 
 TIMEOUT_SECONDS = 30
 PROGRAM = [sys.executable, "-m", "tracer"]
@@ -20,7 +21,7 @@ PROGRAM = [sys.executable, "-m", "tracer"]
 
 @pytest.fixture(autouse=True)
 def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C works, though a shell that puts the tests in the background had it ignored."""
+    """Ctrl-C works even if the shell ignored it because the tests run in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -46,7 +47,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     "command", ["", "serve", "serve socks4", "serve echo", "run", "trace", "doctor", "demo"]
 )
-def test_help_fits_a_terminal_and_tells_all(command: str) -> None:
+def test_help_fits_a_terminal_and_describes_every_option(command: str) -> None:
     done = run(*command.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -54,16 +55,67 @@ def test_help_fits_a_terminal_and_tells_all(command: str) -> None:
         assert option[1], f"{option[0]} has no help"
 
 
-def test_nothing_is_a_wrong_call_with_help() -> None:
-    done = run()
+@pytest.mark.parametrize(
+    ("call", "content"), [("", "EXAMPLES"), ("serve", "socks4"), ("dashboards", "export")]
+)
+def test_no_command_prints_the_help_with_status_2(call: str, content: str) -> None:
+    done = run(*call.split())
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "EXAMPLES" in done.stderr
+    assert done.stderr == run(*call.split(), "--help").stdout
+    assert content in done.stderr
+
+
+@pytest.mark.parametrize("call", ["--version", "trace --help", "doctor", "trace", "serve echo"])
+def test_closed_standard_output_is_one_line(call: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, *call.split()],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert done.stderr == "lunatik-socket: cannot write the output: standard output is closed\n"
+    assert done.returncode == 3
+
+
+def test_closed_input_and_errors_are_no_hindrance() -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *PROGRAM, "--version"],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"lunatik-socket {tracer.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (RuntimeError("can't start new thread"), "cannot start a thread: the limit of processes"),
+        (MemoryError(), "cannot continue: out of memory"),
+    ],
+)
+def test_a_used_up_resource_is_one_line(
+    failure: Exception,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(entry.commands, "main", fail)
+    with pytest.raises(SystemExit) as ended:
+        entry.main([])
+    assert ended.value.code == 3
+    assert capsys.readouterr().err.startswith(f"lunatik-socket: {message}")
 
 
 # rich and prometheus_client are slow to load: only what draws or serves may do so.
 @pytest.mark.parametrize("command", ["--version", "--help", "trace --help", "serve --help"])
-def test_a_start_loads_nothing_it_does_not_need(command: str) -> None:
+def test_a_start_imports_no_slow_library(command: str) -> None:
     code = (
         "import sys\nfrom tracer.cli import main\n"
         "try:\n main(sys.argv[1:])\nexcept SystemExit: pass\n"
@@ -85,31 +137,42 @@ def test_a_start_loads_nothing_it_does_not_need(command: str) -> None:
     [
         ("nosuch", "no such command 'nosuch'; see lunatik-socket --help"),
         ("trace --nosuch", "no such option"),
-        ("trace --metrics 1", '"1" is not an address and a port, as 127.0.0.1:1080 is'),
+        ("trace --metrics 1", '"1" is not ADDR:PORT (e.g. 127.0.0.1:1080)'),
         ("trace --pid 0", "0 is not in the range x>=1"),
-        ("trace --duration x", '"x" is not a number of seconds from 0.001 to 1e9'),
-        ("trace --duration nan", '"nan" is not a number of seconds from 0.001 to 1e9'),
-        ("trace --interval 0", '"0" is not a number of seconds from 0.001 to 1e9'),
+        ("tarce", "no such command 'tarce' (did you mean 'trace'?); see lunatik-socket --help"),
+        (
+            "serve sock4",
+            "no such command 'sock4' (did you mean 'socks4'?); see lunatik-socket serve",
+        ),
+        ("trace --duration x", '"x" is not a time from 1ms to 1e9 seconds (e.g. 5s, 2m)'),
+        ("trace --duration nan", '"nan" is not a time from 1ms to 1e9 seconds (e.g. 5s, 2m)'),
+        ("trace --interval 0", '"0" is not a time from 1ms to 1e9 seconds (e.g. 5s, 2m)'),
+        ("serve socks4 --request-timeout inf", '"inf" is not a time from 1ms to 1e9 seconds'),
+        ("serve socks4 --connect-timeout 1e12", '"1e12" is not a time from 1ms to 1e9 seconds'),
+        ("serve echo --idle-timeout 1000000000000", "is not a time from 1ms to 1e9 seconds"),
         ("trace --by color", "'color' is not one of 'comm', 'pid', 'cgroup', 'port'"),
         ("trace --mechanism x", "'x' is not one of 'auto', 'tracepoint', 'kprobe', 'fentry'"),
-        ("trace --all --pid 1", "--all does not go with a choice of what to trace"),
-        ("trace --pid 1 -- ls", "--pid does not go with a COMMAND"),
+        (
+            "trace --all --pid 1",
+            "--all cannot be combined with --pid, --comm, --cgroup or a COMMAND",
+        ),
+        ("trace --pid 1 -- ls", "--pid cannot be combined with a COMMAND"),
         ("trace --follow-children", "--follow-children needs --pid"),
         ("serve socks4 --metrics :1", "--metrics needs --trace"),
         ("serve echo --duration 1", "--duration needs --trace"),
-        ("serve socks4 --listen x", '"x" is not an address and a port'),
+        ("serve socks4 --listen x", '"x" is not ADDR:PORT'),
         ("serve socks4 --max-clients 0", "cannot serve: max_clients must be positive, not 0"),
-        ("serve echo --idle-timeout -1", "cannot serve: idle_timeout_seconds must be positive"),
+        ("serve echo --idle-timeout -1", '"-1" is not a time from 1ms to 1e9 seconds'),
         ("run", "missing argument 'SCRIPT'"),
         ("run nosuch.py", 'cannot run "nosuch.py": No such file or directory'),
         ("run nosuch.lua", 'cannot run "nosuch.lua": No such file or directory'),
-        ("run --memory 5 x.lua", '"5" is not a size from 1M on, as 64M or 1G is'),
-        ("run --memory 64 M x.lua", '"64" is not a size from 1M on, as 64M or 1G is'),
+        ("run --memory 5 x.lua", '"5" is not a size of at least 1M (e.g. 64M, 1G)'),
+        ("run --memory 64 M x.lua", '"64" is not a size of at least 1M (e.g. 64M, 1G)'),
         ("run --sandbox x.py", "--sandbox and --memory are for Lua scripts"),
         ("run x.rb", 'cannot run "x.rb": unknown kind of script; its name must end in .lua or'),
     ],
 )
-def test_a_wrong_call_is_one_line_and_status_2(call: str, message: str) -> None:
+def test_wrong_usage_is_one_line_and_status_2(call: str, message: str) -> None:
     done = run(*call.split())
     assert done.stdout == ""
     assert done.stderr.startswith("lunatik-socket: ")
