@@ -12,7 +12,6 @@ TracerError              one line: what could not be done, why, the mend; exit s
 import errno
 
 __all__ = [
-    "ERRORS_BY_NAME",
     "PROGRAM",
     "PermissionRefused",
     "ProgramError",
@@ -52,13 +51,6 @@ class UsageError(TracerError):
     """The arguments name something that is not there."""
 
     exit_status = 2
-
-
-ERRORS_BY_NAME: dict[str, type[TracerError]] = {
-    kind.__name__: kind
-    for kind in (TracerError, UnsupportedError, PermissionRefused, ProgramError, UsageError)
-}
-"""How an error comes over from the loader's process."""
 
 
 def cause_of(error: OSError) -> str:

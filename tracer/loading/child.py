@@ -80,10 +80,11 @@ def _carry_out(order: Order) -> tuple[Report, list[int]]:
         if (failure := attacher.attach(item)) is None:
             continue
         if item.program not in FUNCTION_PROGRAMS:
-            raise ProgramError(
-                f"cannot attach to {item.target}: {failure}; see lunatik-socket doctor",
-                "\n".join(getattr(failure, "__notes__", [])),  # the verifier's log
+            refused = ProgramError(
+                f"cannot attach to {item.target}: {failure}; see lunatik-socket doctor"
             )
+            refused.log = "\n".join(getattr(failure, "__notes__", []))  # the verifier's
+            raise refused
         failures[item.target] = str(failure)
         attacher.detach(item.target)  # the return probe, which is of no use alone
     tables = {name: bpf[name] for name in order.maps}

@@ -9,7 +9,7 @@ child -> parent   a Report, and then the descriptors that it names, in its order
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from tracer.errors import ERRORS_BY_NAME, TracerError
+from tracer.errors import TracerError
 from tracer.loading.attachments import Attachment
 from tracer.model.layout import MapLayout
 
@@ -108,7 +108,8 @@ class Failure:
 
     def exception(self) -> TracerError:
         """The error as it was."""
-        kind = ERRORS_BY_NAME[self.kind]
+        kinds: list[type[TracerError]] = [TracerError, *TracerError.__subclasses__()]
+        [kind] = [kind for kind in kinds if kind.__name__ == self.kind]
         error = kind.__new__(kind, *self.arguments)
         vars(error).update(self.attributes)
         return error
