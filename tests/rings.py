@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""All of `make test`: this machine's ring and the one in a virtual machine, side by side.
+"""`make test`: the test ring on this machine and the one in a virtual machine, at the same time.
 
-The machine's own tests wait more than they compute, the emulation computes; so both run at once,
-the VM's lines kept back until the machine's ring is through.
+The tests on this machine mostly wait, and the emulation mostly computes, so running both at once
+saves time. The output of the VM is printed after that of this machine.
 
     python -m tests.rings [pytest arguments for this machine's ring]
     python -m tests.rings kernels [kernel ...]
     python -m tests.rings userlands [release ...]
 
-The second form runs the VM's ring on each of several kernels, one after another, the third one all
-tests in each of several distributions' userlands; both write what was seen into docs/coverage.md.
+The second form runs the kernel tests on several kernels in VMs, one after another. The third form
+runs all tests in the userlands of several Debian releases. Both write their results into
+docs/coverage.md.
 """
 
 import os
@@ -25,11 +26,11 @@ from tracer.kernel.mechanisms import MECHANISMS, prove
 
 __all__: list[str] = []
 
-# What runs in the guest: all that touches the kernel. The exporter, the page and the command line
-# stand on the same session, and a compilation takes a minute there.
+# The tests that run in the VM: those that depend on the kernel. The exporter, the page and the
+# command line use the same session, and compiling one more takes a minute there.
 VM_TESTS = [
     f"tests/kernel/{name}.py"
-    # Those first that make tracers of their own: the others share three, which stay to the end.
+    # First those that start tracers of their own. The others share three, which run to the end.
     for name in (
         "loading/test_hand_over",
         "bpf/test_in_kernel",
@@ -38,7 +39,7 @@ VM_TESTS = [
         "bpf/test_functions",
     )
 ]
-# What goes kernel by kernel besides: what the document has, and what depends on the kernel itself.
+# Further tests for `kernels`: those whose results are in the document or differ between kernels.
 KERNEL_TESTS = [
     f"tests/kernel/{name}.py"
     for name in (
@@ -52,7 +53,7 @@ KERNEL = "6.1"
 
 
 def main() -> int:
-    """Run what was asked for; 0 if all passed."""
+    """Run the rings that the arguments name; returns 0 if all tests passed."""
     if sys.argv[1:2] == ["kernels"]:
         return _documented("tests.vm.ring", *sys.argv[2:], "--", "-q", *VM_TESTS, *KERNEL_TESTS)
     if sys.argv[1:2] == ["userlands"]:
@@ -68,6 +69,7 @@ def _documented(ring: str, *arguments: str) -> int:
 
 def _both(arguments: list[str]) -> int:
     print(f"this machine: kernel {platform.release()}, {_mechanisms()}", flush=True)
+    print(f"kernel {KERNEL} in a virtual machine: runs meanwhile, output below", flush=True)
     begun = time.monotonic()
     with tempfile.NamedTemporaryFile() as log:
         machine = subprocess.Popen(
@@ -80,6 +82,7 @@ def _both(arguments: list[str]) -> int:
             here = subprocess.call(
                 [sys.executable, "-m", "pytest", "tests/pure", "tests/kernel", *arguments]
             )
+            print(f"\nthis machine: {time.monotonic() - begun:.0f} s", flush=True)
             print(f"\nkernel {KERNEL} in a virtual machine, kprobe and fentry:", flush=True)
             there = _follow(machine, log.name)
         finally:
@@ -90,7 +93,7 @@ def _both(arguments: list[str]) -> int:
 
 
 def _follow(process: "subprocess.Popen[bytes]", log: str) -> int:
-    """Print what it has written and goes on writing; returns its status."""
+    """Print the log until the process ends; returns its exit status."""
     with open(log) as text:
         while True:
             ended = process.poll() is not None
@@ -101,7 +104,7 @@ def _follow(process: "subprocess.Popen[bytes]", log: str) -> int:
 
 
 def _mechanisms() -> str:
-    """Which of them work here, for the head of the output."""
+    """Which mechanisms work on this machine, for the first line of the output."""
     words = []
     for mechanism in MECHANISMS:
         try:
