@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the kernel side counts, per CPU, so that no two writers meet and nothing is sent per call.
+ * The counts. They are per CPU, so that no two CPUs write to the same memory; nothing is sent to
+ * user space per call.
  *
- * A cell is the whole of what is known of one (operation, transport). The cells are a dense array:
- * a look-up cannot fail for want of room.
+ * A cell has all counts of one (operation, transport). The cells are a dense array: there is always
+ * room.
  *
- * Maps
+ * Probes   none of its own
+ * Maps     all per CPU
  *   cells    operation * TRANSPORTS + transport -> struct cell
  *   probes   probe -> struct probe_stats
  *   events   event (EVENT_THREAD_ADDED and so on) -> number
+ * Overhead docs/benchmarks.md, "Where the time of a traced call goes"
+ * Caveats  User space reads the CPUs one after another while they count on.
  */
 #pragma once
 
@@ -27,7 +31,7 @@ struct cell {
 struct probe_stats {
 	u64 entered;
 	u64 returned;
-	u64 abandoned; /* entered, and known never to be seen returning */
+	u64 abandoned; /* entered, and its return was missed */
 };
 
 BPF_PERCPU_ARRAY(cells, struct cell, CELLS);
@@ -35,8 +39,9 @@ BPF_PERCPU_ARRAY(probes, struct probe_stats, PROBES);
 BPF_PERCPU_ARRAY(events, u64, EVENTS);
 
 /*
- * The compiler may check one register and index with another that it knows to be equal, and the
- * verifier does not. After this it knows nothing of `index`, and checks what it uses.
+ * The compiler may check the bound of one register and then index with another one that it knows to
+ * be equal. The verifier does not know that, and refuses. After this, the compiler knows nothing of
+ * `index`, so it checks the register that it uses.
  */
 #define FORGET_ORIGIN(index) asm volatile("" : "+r"(index))
 
@@ -49,8 +54,8 @@ static __always_inline void count_event(u32 event)
 }
 
 /*
- * 1 to 133 are the errnos of user space, 512 to 530 the kernel's own, which a system call
- * tracepoint sees before they are turned into EINTR or a restart (ERESTARTSYS and its like).
+ * 1 to 133 are the errnos of user space, 512 to 530 the kernel's own (tracer/model/errnos.py). The
+ * programs see those before the kernel turns them into EINTR or a restart (ERESTARTSYS and others).
  */
 static __always_inline u64 errno_slot(s64 ret)
 {
@@ -64,7 +69,7 @@ static __always_inline u64 errno_slot(s64 ret)
 	return 0;
 }
 
-/* The clocks of two CPUs may differ by a little: never below nothing. */
+/* The clocks of two CPUs may differ by a little: never less than 0. */
 static __always_inline u64 duration_ns(u64 start_ns, u64 now_ns)
 {
 	return now_ns > start_ns ? now_ns - start_ns : 0;

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Reading the kernel's memory, and the task that runs.
+ * Reading the kernel's memory, and the current task.
  *
- * A read is a plain load where the kernel lets us cast (6.2 on), which takes a tenth of the time
- * of the helper; a load from a bad address gives zero, as the helper's does here.
- *
- * HAVE_CAST: the loader puts bpf_rdonly_cast() in place of kernel_cast()
+ * HAVE_CAST (6.2 on): a read is a plain load, which takes a tenth of the time of the helper
+ * bpf_probe_read_kernel(). A load from a bad address gives zero; so does the helper as it is used
+ * here. The loader puts bpf_rdonly_cast() in place of kernel_cast()
  * (tracer/loading/instructions.py).
  *
- * HAVE_TASK_BTF: the current task comes with its type, and its fields are plain loads (5.11 on);
- * of use where there are no casts, which will do it for any task.
+ * HAVE_TASK_BTF (5.11 on): the kernel gives the current task with its type, and reading its fields
+ * is a plain load. Used only without HAVE_CAST.
+ *
+ * Probes    none of its own
+ * Maps      none
+ * Overhead  docs/benchmarks.md, "Where the time of a traced call goes"
+ * Caveats   What is read may change meanwhile: nothing is locked.
  */
 #pragma once
 
@@ -55,7 +59,7 @@ static __always_inline u64 ids_of(void *task)
 }
 #endif
 
-/* Whether the task is in a system call of a 32-bit program, which has numbers of its own. */
+/* Whether the task is in a system call of a 32-bit program, where other numbers apply. */
 static __always_inline bool is_32_bit(void *task)
 {
 	u32 flags = 0;

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which calls are traced. Compiled in: a filter that was not asked for costs nothing.
+ * Which calls are traced. Filters are compiled in: one that is not set costs nothing.
  *
  *   FILTER_PIDS    the thread group is in `followed`; with FOLLOW_FORKS its later children too
  *   FILTER_COMMS   the thread's name is one of COMM_MATCHES(first 8 bytes, last 8 bytes)
  *   FILTER_CGROUP  the thread is in the cgroup of `cgroups`[0], or below it
  *   TRACER_TGID    the tracer itself: never traced
  *
+ * Probes    none of its own
  * Maps
- *   followed  tgid / 64 -> a byte for each of 64 tgids. An array, since its look-up is inlined by
- *             the JIT; bytes, since several threads of a process may end at once, and each store is
- *             whole and can be made twice.
+ *   followed  tgid / 64 -> a byte for each of 64 tgids. An array, since the JIT inlines its
+ *             look-up. Bytes and not bits, since several threads of a process may end at
+ *             once: a store of a byte is atomic, and harmless when made twice.
  *   cgroups   0 -> cgroup
+ * Overhead  docs/benchmarks.md
+ * Caveats   The cgroup is the one that had the path when tracing began.
  */
 #pragma once
 
@@ -50,7 +53,7 @@ static __always_inline void set_followed(u32 tgid, u8 value)
 BPF_CGROUP_ARRAY(cgroups, 1);
 #endif
 
-/* What holds for a thread until it ends. */
+/* The filters whose result does not change while a thread lives. */
 static __always_inline bool is_of_traced_process(u64 pid_tgid)
 {
 	u32 tgid = pid_tgid >> 32;
@@ -66,7 +69,7 @@ static __always_inline bool is_of_traced_process(u64 pid_tgid)
 	return true;
 }
 
-/* What may change from call to call: the current thread's name, and its cgroup. */
+/* The filters whose result may change from call to call: the thread's name and its cgroup. */
 static __always_inline bool is_traced_now(void)
 {
 #ifdef FILTER_COMMS

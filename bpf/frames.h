@@ -11,8 +11,9 @@
  * Probes    none of its own
  * Maps
  *   frames_by_slot       slot of a thread -> struct frames
- *   functions_of_thread  key of a thread without a slot -> struct frames; FRAME_SLOT_KEY | slot of
- * a slot in use -> zeros no_frames            0 -> zeros, to insert: too large for the BPF stack
+ *   functions_of_thread  key of a thread without a slot -> struct frames;
+ *                        FRAME_SLOT_KEY | slot, for a slot in use -> zeros
+ *   no_frames            0 -> zeros, to insert: too large for the BPF stack
  *   function_probes      function -> struct probe_stats
  * Overhead  docs/benchmarks.md
  * Caveats   FRAMES at once per thread. More are taken for calls whose returns were missed, and are
@@ -125,6 +126,14 @@ static __always_inline void abandon_frames(struct frames *frames)
 static __always_inline struct frame *frame_below_top(struct frames *frames, u32 distance)
 {
 	return &frames->frame[(frames->depth - 1 - distance) & (FRAMES - 1)];
+}
+
+/* Whether the innermost traced function that the thread is in is this one. */
+static __always_inline bool is_directly_inside(u32 key, u32 function)
+{
+	struct frames *frames = find_frames(key);
+
+	return frames && frames->depth && frame_below_top(frames, 0)->function == function;
 }
 
 static __always_inline bool is_frame_of(struct frame *frame, u32 function, u64 stack_pointer)

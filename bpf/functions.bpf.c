@@ -8,11 +8,11 @@
  *   function_cells  (function * PATHS + path) * TRANSPORTS + transport -> struct cell, per CPU
  * Overhead  docs/benchmarks.md
  * Caveats   A return is matched to the topmost frame of its function with the same stack pointer.
- *           Frames above the match, or left when the stack of frames is full, are calls whose
- * return was missed: a kretprobe had no room, or the fexit program was already running on that CPU,
- * preempted. They are counted as lost. So are runs that the kernel itself skipped
- *           (recursion_misses). Where the kernel preempts, tracer/session.py therefore prefers
- *           kprobes.
+ *           Frames above the match, or left when the stack of frames is full, are calls with a
+ *           missed return: a kretprobe had no room, or the kernel skipped the program because
+ *           it was already running on that CPU, preempted. They are counted as lost, and so
+ *           are all skipped runs (recursion_misses). Where the kernel preempts,
+ *           tracer/session.py therefore prefers kprobes.
  */
 
 #include "histogram.h"
@@ -160,6 +160,7 @@ static __always_inline s32 returned_value(context *ctx, u64 slots)
 		CASE_OF_SLOTS(5);
 		CASE_OF_SLOTS(6);
 		CASE_OF_SLOTS(7);
+		CASE_OF_SLOTS(8);
 	}
 	return value;
 }
@@ -174,6 +175,16 @@ static __always_inline s32 returned_value(context *ctx, u64 slots)
 }
 #endif
 
+/* Calls of this function that count as another one's, or as a system call. */
+static __always_inline bool is_part_of_another(u64 pid_tgid)
+{
+	u64 inside = OF_FUNCTION(INSIDE);
+
+	if (OF_FUNCTION(SKIPS_NEW) && is_in_socket_call(pid_tgid))
+		return true;
+	return inside && is_directly_inside(thread_key(pid_tgid), inside - 1);
+}
+
 int function_entered(context *ctx)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid(), argument = OF_FUNCTION(ARGUMENT);
@@ -183,7 +194,7 @@ int function_entered(context *ctx)
 	    .stack_pointer = STACK_POINTER(ctx),
 	};
 
-	if (!is_traced(pid_tgid) || (OF_FUNCTION(SKIPS_NEW) && is_in_socket_call(pid_tgid)))
+	if (!is_traced(pid_tgid) || is_part_of_another(pid_tgid))
 		return 0;
 	if (argument == ARGUMENT_SOCKET)
 		frame_of_socket(&frame, (void *)FUNCTION_ARGUMENT(ctx, 1));
@@ -208,7 +219,7 @@ int function_returned(context *ctx)
 	u64 pid_tgid = bpf_get_current_pid_tgid(), returns = OF_FUNCTION(RETURNS), bytes = 0;
 	s64 ret = 0;
 
-	if (OF_FUNCTION(SKIPS_NEW) && is_in_socket_call(pid_tgid))
+	if (is_part_of_another(pid_tgid))
 		return 0;
 	/* They return int: the upper half of the register is undefined. */
 	if (returns != RETURNS_NOTHING)

@@ -20,7 +20,7 @@
  *             0 -> bytes from the lowest address of a stack to the stack key: the same for all
  *             threads, learnt from any
  * Overhead  docs/benchmarks.md, "Where the time of a traced call goes"
- * Caveats   More than CALL_SLOTS stacks, or stacks that lie unluckily, make some threads use the
+ * Caveats   More than CALL_SLOTS stacks, or stacks that share a slot, make some threads use the
  *           hash.
  */
 #pragma once

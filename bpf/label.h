@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Cells of their own for each value of one extra label: comm, pid, cgroup or port. Compiled in if
- * asked for. Once the map is full, calls go to the cells without one, which are then "other".
+ * Separate cells for each value of one extra label: comm, pid, cgroup or port. Compiled in only if
+ * a label is set. Once the map is full, further calls count in the cells of aggregate.h and
+ * functions.bpf.c; user space shows these as "other".
  *
+ * Probes    none of its own
  * Maps
  *   labelled_cells  struct cell_key -> struct cell, per CPU
+ *   zero_cell       0 -> zeros, to insert: too large for the BPF stack
+ * Overhead  a look-up in a hash per call; docs/benchmarks.md
+ * Caveats   Cells are not given back while tracing.
  */
 #pragma once
 
@@ -17,7 +22,7 @@ struct cell_key {
 };
 
 BPF_TABLE("percpu_hash", struct cell_key, struct cell, labelled_cells, LABELLED_CELLS);
-BPF_ARRAY(zero_cell, struct cell, 1); /* too large for the stack */
+BPF_ARRAY(zero_cell, struct cell, 1);
 
 static __always_inline void make_label(char label[16], u32 port, u64 pid_tgid)
 {
@@ -45,7 +50,7 @@ static __always_inline struct cell *labelled_cell(u32 index, u32 port, u64 pid_t
 	empty = zero_cell.lookup(&zero);
 	if (!empty)
 		return 0;
-	/* -EEXIST: another CPU was first, and the look-up finds what it made. */
+	/* -EEXIST is fine: another CPU was first, and the look-up finds its cell. */
 	labelled_cells.insert(&key, empty);
 	cell = labelled_cells.lookup(&key);
 	if (!cell)

@@ -4,15 +4,15 @@
  * its return.
  *
  * Probes    raw tracepoints sys_enter -> enter_system_call, sys_exit -> exit_system_call; or
- *           (BY_FUNCTION) the functions of the system calls of the table, __x64_sys_sendto and so
- *           on, to the same by one kprobe for them all
- * Maps      system_calls  number -> struct system_call, filled from tracer/model/operations.py
- *           and those of aggregate.h, filter.h and in_flight.h
- * Overhead  docs/benchmarks.md
- * Caveats   A call counts when it returns. What returns is what the kernel's own code returned:
- *           a call broken off by a signal has -ERESTARTSYS here, whether the program then sees
- *           EINTR or the kernel calls again (and that counts again). 32-bit programs on a 64-bit
- *           kernel have other numbers, and are not counted.
+ *           (BY_FUNCTION) the same programs by kprobe_multi and its return probe at the functions
+ *           of all system calls of the table, __x64_sys_sendto and so on
+ * Maps      those of aggregate.h, filter.h, in_flight.h and label.h, and
+ *   system_calls  number -> struct system_call, filled from tracer/model/operations.py
+ * Overhead  docs/benchmarks.md, "Where the time of a traced call goes"
+ * Caveats   A call counts when it returns, with the value that the kernel's own code returned: a
+ *           call interrupted by a signal has -ERESTARTSYS here, whether the program then sees EINTR
+ *           or the kernel calls again (which counts again). Calls of 32-bit programs on a 64-bit
+ *           kernel have other numbers and are not counted.
  */
 
 #include "histogram.h"
@@ -23,10 +23,10 @@
 #include "in_flight.h"
 #include "label.h"
 
-#define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: it takes no more at once */
+#define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: the most that one call may have */
 
 struct system_call {
-	u8 subject; /* SUBJECT_NONE: not traced */
+	u8 subject; /* SUBJECT_NONE (0): not traced */
 	u8 bytes;
 	u8 operation;
 	u8 probe;
@@ -42,7 +42,7 @@ static __always_inline u64 argument(void *registers, u32 offset)
 	return value;
 }
 
-/* What the call acts on. false: a call on another kind of file, which does not count. */
+/* What the call acts on. False for a call on another kind of file, which does not count. */
 static __always_inline bool describe_subject(struct socket_description *to, u8 subject, void *task,
 					     void *registers)
 {
@@ -112,9 +112,8 @@ static __always_inline void enter_call(void *registers, u32 number)
 }
 
 /*
- * sendmmsg and recvmmsg return a number of messages; the bytes of each are in its msg_len. This
- * comes last in its program, since the verifier follows every round of the loop to the program's
- * end.
+ * sendmmsg and recvmmsg return a number of messages; the bytes of each message are in its msg_len.
+ * This comes last in the program: the verifier follows each round of the loop to the program's end.
  */
 static __always_inline void add_bytes_of_messages(struct cell *cell, u64 messages, s64 number)
 {
@@ -148,7 +147,7 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 		add_bytes_of_messages(cell, call->messages, ret);
 }
 
-/* The number of the system call that returns; none of the table's after a signal handler. */
+/* The number of the system call that returns; -1 after a signal handler. */
 static __always_inline u32 returning_number(void *registers)
 {
 	u32 number = -1;
@@ -164,7 +163,10 @@ static __always_inline bool is_in_table(u32 number)
 	return known && known->subject;
 }
 
-/* At the functions of the system calls, what returns is the call, and its number is not at hand. */
+/*
+ * By BY_FUNCTION the number is not at hand at the return, and is not needed: only functions of the
+ * table have the program.
+ */
 #ifdef BY_FUNCTION
 #define RETURNS_FROM(call, registers) true
 #define RETURNS_FROM_TABLE(registers) true

@@ -3,11 +3,13 @@
  * Processes and threads as they start and end: which processes are followed, and when what is kept
  * of a thread can be dropped.
  *
- * Probes    raw tracepoints sched_process_fork (with FOLLOW_FORKS) -> on_fork, sched_process_exec
- * -> on_exec, sched_process_exit -> on_thread_end Maps      those of filter.h, in_flight.h and
- * frames.h Overhead  none per call; some 100 ns for each thread that ends on the machine Caveats
- * Where the kernel preempts programs at tracepoints, it may skip them. They are attached twice
- * there (tracer/loading/source.py), so each must do no harm when it runs twice.
+ * Probes    raw tracepoints sched_process_fork -> on_fork (with FOLLOW_FORKS),
+ *           sched_process_exec -> on_exec, sched_process_exit -> on_thread_end
+ * Maps      those of filter.h, in_flight.h and frames.h
+ * Overhead  none per call; some 100 ns for each thread that ends on the machine
+ * Caveats   Where the kernel preempts programs at tracepoints, it may skip them. They are
+ *           attached twice there (tracer/loading/source.py), so each must do no harm when it
+ *           runs twice.
  */
 
 #include "current.h"

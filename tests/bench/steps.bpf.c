@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The steps of a traced call, each as a program of its own: where the time goes. Compiled after the
- * text of the operation layer, whose functions these are; tests/bench/steps.py.
+ * The steps of a traced call, each as a separate program, to measure where the time goes. Compiled
+ * together with the operation layer, which has the functions that are called here
+ * (tests/bench/steps.py).
  *
  * Probes    raw tracepoint sys_enter
- * Overhead  all of it, on purpose
+ * Maps      those of the operation layer
+ * Overhead  not for use outside the benchmark: each program runs at every system call
+ * Caveats   step_thread and step_thread_again measure in_flight_stack.h, not the hash
  */
 
 #define KEEP(value) asm volatile("" : : "r"(value))

@@ -24,7 +24,7 @@ _STEPS = {
     "step_empty": "an empty program, the account included",
     "step_clock": "reading the clock (at entry and at exit)",
     "step_table": "whether the number is in the table, in an array",
-    "step_thread": "at entry: finding the thread's place, in an array; is it its own, the filter",
+    "step_thread": "at entry: finding the thread's slot, in an array; is it its own, the filter",
     "step_thread_again": "at exit: finding it",
     "step_newcomer": "for comparison: asking the kernel for task and ids, the filter",
     "step_counter": "counting (at entry and at exit), in a per-CPU array",
@@ -38,15 +38,15 @@ _WHOLE = {
 _COUNTED = Work("one", "tcp", 1, 400)
 
 _TEXT = """
-The steps of a traced call, each as a program of its own at the raw tracepoint `sys_enter`, by
-`run_time_ns`, and the two programs themselves. They run at every system call of the machine, those
-of other processes included. The empty program's time is taken off the others. A step finds in the
-caches what the one before it has fetched; entry and exit do not, after a system call in between.
+The steps of a traced call, each as a separate program at the raw tracepoint `sys_enter`, by
+`run_time_ns`, and the two programs themselves. They run at every system call of the machine, also
+of other processes. The time of the empty program is subtracted from the others. A step finds in the
+caches what the step before it has fetched. Entry and exit do not: a system call is between them.
 
 {steps}
 
-Of the {all:.0f} ns of entry and exit together, {clock:.0f} go to read the clock twice and
-{socket:.0f} from the descriptor to the socket.
+Of the {all:.0f} ns of entry and exit together, {clock:.0f} are for reading the clock twice and
+{socket:.0f} for getting from the descriptor to the socket.
 """
 
 

@@ -56,7 +56,7 @@ def function_layer(config: Config, mechanism: str | None, types: KernelTypes) ->
                 program,
                 function.name,
                 type_id=types.function_id(function.name) or 0,
-                constants=_constants(number, function, types),
+                constants=_constants(number, function, here, types),
             )
             for kind, program in ((returned, _RETURNED), (entered, _ENTERED))
             for number, function in enumerate(here)
@@ -75,7 +75,10 @@ def _is_wanted(function: Function, config: Config) -> bool:
     return not chosen or function.operation is None or function.operation in chosen
 
 
-def _constants(number: int, function: Function, types: KernelTypes) -> tuple[tuple[str, int], ...]:
+def _constants(
+    number: int, function: Function, here: list[Function], types: KernelTypes
+) -> tuple[tuple[str, int], ...]:
+    names = [other.name for other in here]
     path = "of_socket" if function.serves_user_too else "kernel"
     return (
         ("NUMBER", number),
@@ -86,4 +89,6 @@ def _constants(number: int, function: Function, types: KernelTypes) -> tuple[tup
         ("TRANSPORT", TRANSPORTS.index(function.transport or "other")),
         # socket(2) calls these too; it is counted as a system call instead.
         ("SKIPS_NEW", function.name in ("sock_create", "sock_release")),
+        # One more than that function's number; 0 for none.
+        ("INSIDE", names.index(function.inside) + 1 if function.inside in names else 0),
     )

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""What is changed in the compiled programs' instructions before they are loaded.
+"""Changes to the instructions of the compiled programs before they are loaded.
 
-**Casts**: bpf_rdonly_cast() (6.2 on) gives a number a type of the kernel's; what it points at is
-then a plain load, where it would take a call of bpf_probe_read_kernel(). It is a function of the
-kernel, named by its number in the kernel's types, for which bcc has no way. So the C text calls a
-helper that no kernel has, and the calls are put right here.
+**Casts**: bpf_rdonly_cast() (6.2 on) turns a number into a pointer with a type of the kernel's.
+Reading what it points at is then a plain load, instead of a call of bpf_probe_read_kernel(). It is
+a kernel function (kfunc), called by its BTF id, which bcc does not support. So the C text calls a
+helper with a number that no kernel has, and these calls are replaced here.
 
-**Constants**: the programs at the functions of the kernel are one text, compiled once; what differs
-from function to function is a few numbers in it. Compiling it for each would take four times as
-long. The verifier knows the numbers, and leaves out what they make unreachable.
+**Constants**: the programs at functions of the kernel are compiled once, for all functions. What
+differs from function to function is a few numbers, which are put in here. Compiling for each
+function would take four times as long. The verifier knows the numbers, and removes the code that
+they make unreachable.
 """
 
 import ctypes
@@ -32,35 +33,35 @@ __all__ = [
 
 _HELPER = 0x7EAD0001
 _FUNCTION, _WORDS = "bpf_rdonly_cast", "timespec64"
-"""The type that everything is cast to: two words of 8 bytes that are plain numbers."""
+"""The type that everything is cast to: two numbers of 8 bytes."""
 
-_CONSTANTS = ("NUMBER", "ARGUMENT", "SLOTS", "RETURNS", "PATH", "TRANSPORT", "SKIPS_NEW")
+_CONSTANTS = ("NUMBER", "ARGUMENT", "SLOTS", "RETURNS", "PATH", "TRANSPORT", "SKIPS_NEW", "INSIDE")
 _FIRST_CONSTANT = 0x7EAD1000
 
 
 @dataclass(frozen=True, slots=True)
 class Casts:
-    """BTF ids of the kernel's: of the function that casts, and of the type to cast to."""
+    """The BTF ids of the kernel's function that casts, and of the type it casts to."""
 
     function: int
     words: int
 
 
 def casts_of(types: KernelTypes) -> Casts | None:
-    """Those of this kernel; None if it has no such function."""
+    """The ids on this kernel; None if it has no such function."""
     function, words = types.function_id(_FUNCTION), types.struct_id(_WORDS)
     return None if function is None or words is None else Casts(function, words)
 
 
 def cast_macros(casts: Casts | None) -> dict[str, int]:
-    """For bpf/current.h; none if the programs are to do without."""
+    """Macros for bpf/current.h; none if the kernel refuses a program with a cast."""
     if casts is None:
         return {}
     return {"HAVE_CAST": casts.function, "KERNEL_CAST": _HELPER, "TYPE_OF_WORDS": casts.words}
 
 
 def put_casts(bcc: Any, module: Any, function: int) -> None:
-    """Make the calls in all programs of bcc's module calls of the kernel's function."""
+    """Replace the placeholder calls, in all programs of bcc's module, by the kernel's function."""
     wanted = struct.pack("=BBhi", 0x85, 0, 0, _HELPER)
     replacement = struct.pack("=BBhi", 0x85, PSEUDO_KFUNC_CALL << 4, 0, function)
     for i in range(bcc.lib.bpf_num_functions(module)):
@@ -70,12 +71,12 @@ def put_casts(bcc: Any, module: Any, function: int) -> None:
 
 
 def constant_macros() -> dict[str, object]:
-    """For bpf/functions.bpf.c: what the constants are before they are put."""
+    """Macros for bpf/functions.bpf.c: the placeholders that `put_constants` replaces."""
     return {f"CONSTANT_{name}": _FIRST_CONSTANT + i for i, name in enumerate(_CONSTANTS)}
 
 
 def put_constants(text: bytes, constants: Mapping[str, int]) -> bytes:
-    """The instructions with these constants, by `_CONSTANTS`."""
+    """The instructions with these constants instead of their placeholders."""
     move = 0xB7  # a register = a number
     return _replace(
         text,
@@ -90,7 +91,7 @@ def put_constants(text: bytes, constants: Mapping[str, int]) -> bytes:
 
 
 def text_of(bcc: Any, module: Any, name: str) -> bytes:
-    """The instructions of the program of this name, as they are."""
+    """The instructions of the program of this name, as compiled."""
     size = bcc.lib.bpf_function_size(module, name.encode())
     return ctypes.string_at(bcc.lib.bpf_function_start(module, name.encode()), size)
 

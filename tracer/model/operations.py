@@ -97,7 +97,8 @@ class Function:
     that operation with path "kernel", unless the function `serves_user_too`. For those, and for
     functions without an operation, the path is that of the socket it is given: "user" if the socket
     has a file. `transport` is set for functions of a protocol, where all sockets have the same
-    transport.
+    transport. A call made by the function `inside` for a call of its own is not counted: it would
+    be the same operation twice.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Function:
     transport: str | None = None
     returns: Returns = Returns.STATUS
     serves_user_too: bool = False
+    inside: str | None = None
 
     @property
     def returns_bytes(self) -> bool:
@@ -222,9 +224,19 @@ FUNCTIONS = (
     Function("sock_release", operation="close", returns=Returns.NOTHING),
     Function("kernel_getsockname", operation="getsockname"),
     Function("kernel_getpeername", operation="getpeername"),
-    # Since 5.9 there is no kernel_getsockopt. These serve user space too; the socket's file tells.
-    Function("sock_getsockopt", operation="getsockopt", serves_user_too=True),
+    # Since 5.9 there are no kernel_getsockopt and kernel_setsockopt. What modules call instead
+    # serves user space too; the socket's file tells the two apart. sock_setsockopt is for the level
+    # SOL_SOCKET, the sock_common_ functions are for all others. sock_getsockopt is not exported, so
+    # no module calls it. do_sock_getsockopt, on newer kernels, is for all levels.
+    Function("do_sock_getsockopt", operation="getsockopt", serves_user_too=True),
+    Function(
+        "sock_common_getsockopt",
+        operation="getsockopt",
+        serves_user_too=True,
+        inside="do_sock_getsockopt",
+    ),
     Function("sock_setsockopt", operation="setsockopt", serves_user_too=True),
+    Function("sock_common_setsockopt", operation="setsockopt", serves_user_too=True),
     # Passed by calls from user space and from the kernel: these split an operation's time.
     Function("sock_recvmsg", returns=_BYTES, serves_user_too=True),
     Function("sock_close", Argument.FILE, serves_user_too=True),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Signals, threads, forks, exec, death inside a call, descriptors that travel: each has a defined
-result (docs/coverage.md, "At the edge"), and here it is.
+"""Signals, threads, forks, exec, death inside a call, descriptors passed to another process: each
+has a defined result (docs/coverage.md, "At the edge"), which is tested here.
 """
 
 import array

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What must not grow unseen: the programs' size, the helpers they call, a snapshot's system calls.
+"""Bounds on what costs time: the programs' size, the helpers they call, a snapshot's system calls.
 
-Nothing is timed here, so nothing depends on how busy the machine is; `make bench` measures. Who
-raises a bound has measured first.
+Nothing is timed here, so a busy machine makes no difference; `make bench` measures. Measure before
+you raise a bound.
 """
 
 import os

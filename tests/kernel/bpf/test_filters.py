@@ -58,7 +58,7 @@ def test_process(follow_forks: bool, expected: int) -> None:
 
 
 def test_process_that_ends_is_forgotten() -> None:
-    """Its number may be another's soon."""
+    """Its process id may soon be that of another process."""
     with waiting_child() as (child, go):
         chosen = Filter(pids=(child.pid,), follow_forks=True)
         with Session(Config(filter=chosen, operations=("send",))) as session:
@@ -68,7 +68,7 @@ def test_process_that_ends_is_forgotten() -> None:
             assert child.wait() == 0
             wait_until(
                 lambda: not any(any(value) for _, value in followed.items()),
-                "no one to be followed",
+                "the child not to be followed any more",
             )
 
 

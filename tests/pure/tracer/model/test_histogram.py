@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The slots against arithmetic that shares nothing with them; the kernel side's own C included."""
+"""The slots, also those of the kernel side's own C, against independent exact arithmetic."""
 
 import ctypes
 import itertools
@@ -52,12 +52,12 @@ BOUNDS_NS = [bound_ns(slot) for slot in range(histogram.OVERFLOW)]
 
 
 def exact_slot(ns: int) -> int:
-    """By looking for the first bound that is not below."""
+    """By search for the first bound that is not below the duration."""
     return next((i for i, bound in enumerate(BOUNDS_NS) if ns <= bound), histogram.OVERFLOW)
 
 
 def test_both_sides_of_every_bound(slot_of: Callable[[int], int]) -> None:
-    """A slot rises with the duration, so being right around every bound is being right always."""
+    """Slots rise with the duration, so if all bounds are right, every duration is right."""
     for slot, bound in enumerate(BOUNDS_NS):
         below = int(bound)  # a bound that is a whole number belongs to its own slot
         assert slot_of(below) == slot, below
