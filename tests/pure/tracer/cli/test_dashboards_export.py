@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The dashboards as files somewhere else."""
+"""`dashboards export`: the files in another directory."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tracer.cli.dashboards import command, dashboards_directory, export_dashboar
 from tracer.errors import TracerError
 
 
-def test_they_are_found_in_the_source_tree() -> None:
+def test_the_dashboards_are_found_in_the_source_tree() -> None:
     assert dashboards_directory() == DIRECTORY
 
 
@@ -36,7 +36,7 @@ def test_an_export_has_every_board_rule_and_provisioning_file(tmp_path: Path) ->
         )
 
 
-def test_a_second_export_replaces_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+def test_a_second_export_replaces_its_files_and_no_others(tmp_path: Path) -> None:
     own = tmp_path / "grafana" / "own.json"
     own.parent.mkdir()
     own.write_text("mine")
@@ -46,7 +46,7 @@ def test_a_second_export_replaces_and_leaves_the_rest_alone(tmp_path: Path) -> N
     assert (tmp_path / "grafana/tracer.json").read_text() != "old"
 
 
-def test_where_it_cannot_write_it_says_so_in_one_line(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(TracerError) as caught:
@@ -58,7 +58,7 @@ def test_where_it_cannot_write_it_says_so_in_one_line(tmp_path: Path) -> None:
     assert caught.value.exit_status == 3
 
 
-def test_the_command_lists_what_it_wrote(
+def test_the_command_lists_the_files_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["export", str(tmp_path)], standalone_mode=False) == 0
