@@ -42,13 +42,13 @@ for _ in range(23):
 one.close()
 """
 
-# A session with few probes: the kernel takes some time to remove each.
+# A session with few probes: the kernel takes its time to let go of each.
 QUICK = ("--no-metrics", "--operation", "bind")
 
 
 @pytest.fixture(autouse=True)
 def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C works even if the shell ignored it because the tests run in the background."""
+    """Ctrl-C works, though a shell that puts the tests in the background had it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -473,7 +473,7 @@ def test_a_terminal_without_unicode_gets_replacement_characters() -> None:
 HIDE_TRACEFS = "umount -l /sys/kernel/tracing /sys/kernel/debug/tracing 2>/dev/null; exec "
 
 
-def test_tracing_works_without_tracefs() -> None:
+def test_no_tracefs_is_no_hindrance() -> None:
     traced = f"{sys.executable} -c 'import socket; socket.socket().bind((\"127.0.0.1\", 0))'"
     command = " ".join([*PROGRAM, "trace", "--no-metrics", "--json", "--", traced])
     done = subprocess.run(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`dashboards export`: the files in another directory."""
+"""The dashboards as files somewhere else."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_a_second_export_replaces_its_files_and_no_others(tmp_path: Path) -> Non
     assert (tmp_path / "grafana/tracer.json").read_text() != "old"
 
 
-def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_where_it_cannot_write_it_says_so_in_one_line(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(TracerError) as caught:
@@ -58,7 +58,7 @@ def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert caught.value.exit_status == 3
 
 
-def test_the_command_lists_the_files_written(
+def test_the_command_lists_what_it_wrote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["export", str(tmp_path)], standalone_mode=False) == 0
