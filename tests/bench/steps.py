@@ -13,8 +13,8 @@ from tests.bench.peers import run_statistics
 from tests.bench.report import Section, table
 from tests.bench.statistic import Figure
 from tracer.kernel.program_info import program_info
-from tracer.loading.attachments import Attachment
-from tracer.loading.child import Attacher, compile_program, import_bcc
+from tracer.loading.attachments import Attacher, Attachment
+from tracer.loading.child import compile_program, import_bcc
 from tracer.loading.parent import order_for, program_for
 from tracer.model.config import Config, Filter
 

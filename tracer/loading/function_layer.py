@@ -14,10 +14,10 @@ from tracer.loading.instructions import constant_macros
 from tracer.model.config import Config
 from tracer.model.operations import FUNCTIONS, PATHS, TRANSPORTS, Function
 
-__all__ = ["FUNCTION_PATHS", "FUNCTION_PROGRAMS", "FunctionLayer", "function_layer"]
+__all__ = ["FUNCTION_PATHS", "FunctionLayer", "function_layer"]
 
 _KINDS = {"kprobe": ("kretprobe", "kprobe"), "fentry": ("fexit", "fentry")}
-FUNCTION_PROGRAMS = _ENTERED, _RETURNED = "function_entered", "function_returned"
+_ENTERED, _RETURNED = "function_entered", "function_returned"
 """The programs of bpf/functions.bpf.c."""
 
 FUNCTION_PATHS = (*PATHS, "of_socket")
