@@ -69,7 +69,7 @@ check: ready-test ## Run the linters, format checks, type checks and the commit 
 
 # uv is not part of .venv, because only this target needs it.
 .PHONY: lock
-lock: ## Write requirements-dev.lock anew from pyproject.toml (network)
+lock: ## Update requirements-dev.lock from pyproject.toml (network)
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && python3 -m venv "$$tools" && \
 	"$$tools/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.8,<1' && \
 	"$$tools/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 --group dev \
@@ -81,11 +81,11 @@ bench: ready-bench ## Measure what tracing costs on this machine; writes docs/be
 	@$(PYTHON) -m tests.bench $(TESTS)
 
 .PHONY: picture
-picture: ready ## Draw docs/images/live.svg anew from a traced run
+picture: ready ## Redraw docs/images/live.svg from a traced run
 	@$(PYTHON) -m docs.generate.picture
 
 .PHONY: coverage
-coverage: ready ## Write the coverage table in README.md anew
+coverage: ready ## Rewrite the coverage table in README.md
 	@$(PYTHON) -m docs.generate.coverage_table
 
 .PHONY: clean

@@ -40,8 +40,8 @@ BPF_PERCPU_ARRAY(events, u64, EVENTS);
 
 /*
  * The compiler may check the bound of one register and then index with another one that it knows to
- * be equal. The verifier does not know that, and refuses. After this, the compiler knows nothing of
- * `index`, so it checks the register that it uses.
+ * be equal. The verifier does not know that, and refuses. After this, the compiler assumes
+ * nothing about `index`, so it checks the register that it uses.
  */
 #define FORGET_ORIGIN(index) asm volatile("" : "+r"(index))
 

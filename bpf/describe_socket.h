@@ -2,7 +2,7 @@
 /*
  * From a descriptor of the current process to its socket: task -> files -> descriptor table -> file
  * -> socket -> sock, by offsets from the running kernel's BTF. No state is kept per descriptor:
- * each call looks it up anew, so that duplicated, inherited and passed descriptors need no special
+ * each call looks it up again, so duplicated, inherited and passed descriptors need no special
  * care.
  *
  * Probes    none of its own
@@ -31,7 +31,7 @@
 
 struct socket_description {
 	u32 transport;
-	u32 port; /* the lower of both ends': as a rule the service's, not the client's */
+	u32 port; /* the lower of both ends': usually the service's, not the client's */
 };
 
 /* The type counts too: a raw socket may have the number of TCP or UDP as its protocol. */
@@ -87,7 +87,7 @@ static __always_inline void describe_port(struct socket_description *to, void *s
 /*
  * Addresses that save following the pointers to their end: which file operations are those of
  * sockets, and which socket operations are those of a transport. Both are constants of the kernel,
- * learnt when first met. 0 means not learnt yet.
+ * and are stored when they are first seen. 0 means not seen yet.
  */
 struct known {
 	u64 socket_file_operations;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a traced function's first arguments say of its socket: path, transport, port. One function
- * here for each kind of argument (ARGUMENT_SOCKET and so on).
+ * What a traced function's first arguments say about its socket: path, transport, port. There is
+ * one function here for each kind of argument (ARGUMENT_SOCKET and so on).
  *
  * Probes    none of its own
  * Maps      known_pointers of describe_socket.h
  * Overhead  part of that of a traced function, docs/benchmarks.md
- * Caveats   The path is told by whether the socket has a file. Some drivers give their own sockets
- *           one (NVMe/TCP in 6.12).
+ * Caveats   A socket with a file counts as one of user space, but some drivers give their own
+ *           sockets a file (NVMe/TCP in 6.12).
  */
 #pragma once
 
@@ -22,7 +22,7 @@
 #define READ_ARGUMENT_FIELD READ_FIELD
 #endif
 
-/* A socket of user space has a file; one that code in the kernel made has none. */
+/* A socket of user space has a file. A socket that kernel code made for itself has none. */
 static __always_inline u8 path_of_file(void *file)
 {
 	return file ? PATH_USER : PATH_KERNEL;

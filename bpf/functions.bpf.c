@@ -12,7 +12,7 @@
  *           missed return: a kretprobe had no room, or the kernel skipped the program because
  *           it was already running on that CPU, preempted. They are counted as lost, and so
  *           are all skipped runs (recursion_misses). Where the kernel preempts,
- *           tracer/session.py therefore prefers kprobes.
+ *           tracer/loading/plan.py therefore prefers kprobes.
  */
 
 #include "histogram.h"
@@ -78,7 +78,10 @@ static __always_inline void finish_function(struct frame *frame, s64 ret, u64 by
 		add_call(cell, duration_ns(frame->start_ns, now_ns), ret, bytes);
 }
 
-/* The last files of a thread are closed after on_thread_end(), which must stay the end of it. */
+/*
+ * Whether the thread is ending. The kernel closes its last files after on_thread_end(); they must
+ * not make an entry for the thread again.
+ */
 static __always_inline bool is_ending(void)
 {
 	u32 flags = 0;
@@ -87,7 +90,10 @@ static __always_inline bool is_ending(void)
 	return flags & PF_EXITING;
 }
 
-/* The call entered before the probes were there, or there was no room, which was counted then. */
+/*
+ * Returned without a known entry: the call entered before the probes were attached, or there was no
+ * room for it. The lack of room was counted at the entry.
+ */
 static __always_inline void function_without_entry(u32 key, u64 pid_tgid)
 {
 	if (!is_armed() || !is_traced(pid_tgid) || is_ending() || !frames_of_thread(key))
@@ -175,7 +181,7 @@ static __always_inline s32 returned_value(context *ctx, u64 slots)
 }
 #endif
 
-/* Calls of this function that count as another one's, or as a system call. */
+/* Whether this call is part of a call of another function, or of a system call, that counts. */
 static __always_inline bool is_part_of_another(u64 pid_tgid)
 {
 	u64 inside = OF_FUNCTION(INSIDE);

@@ -41,7 +41,7 @@
 
 /* User space reads it by the names of its fields. */
 struct call {
-	u64 messages;  /* of sendmmsg and recvmmsg: the address of the struct mmsghdr array */
+	u64 messages;  /* sendmmsg, recvmmsg: the address of the struct mmsghdr array */
 	u64 start_ns;  /* 0: not in a traced call */
 	u64 pid_tgid;  /* of the thread; the tid may be that from before an execve(2) */
 	u64 stack_key; /* in `calls`: of the thread that has this slot; 0: the slot is free */

@@ -34,7 +34,9 @@ static __always_inline struct call *find_at_entry(void *registers, void **task)
 	if (!call)
 		return 0;
 	abandon_call(call);
-	/* Else of a thread whose end was not seen, or made by the tracer: enter_thread() decides.
+	/*
+	 * Otherwise the entry is of an earlier thread that was not seen to end, or the tracer made
+	 * it. enter_thread() handles both.
 	 */
 	return call->pid_tgid == pid_tgid ? call : 0;
 }

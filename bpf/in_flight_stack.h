@@ -11,14 +11,14 @@
  * instead, by its id. The hash also says who owns a slot: the thread that could insert SLOT_KEY |
  * slot owns it until the thread ends.
  *
- * The kernel gives a stack that is free to the next thread, and the end of a thread may go unseen.
+ * The kernel gives a stack that is free to the next thread, and the end of a thread may be missed.
  * So a slot remembers the task of its thread, and belongs to it as long as the task has the stack.
  *
  * Probes    none of its own
  * Maps      those of in_flight.h, and
  *   registers_above_stack
  *             0 -> bytes from the lowest address of a stack to the stack key: the same for all
- *             threads, learnt from any
+ *             threads, found from the first
  * Overhead  docs/benchmarks.md, "Where the time of a traced call goes"
  * Caveats   More than CALL_SLOTS stacks, or stacks that share a slot, make some threads use the
  *           hash.
@@ -27,7 +27,7 @@
 
 #define CALL_SLOTS 8192	    /* a power of two */
 #define SLOT_KEY (1U << 31) /* more than any tid */
-/* Stacks are as a rule 16 KiB each, at multiples of that, with a guard page in between. */
+/* Stacks are usually 16 KiB each, at multiples of that, with a guard page in between. */
 #define STACK_SHIFT 15
 
 BPF_ARRAY(calls, struct call, CALL_SLOTS);
@@ -44,7 +44,7 @@ static __always_inline u64 stack_of(void *task)
 static __always_inline u64 stack_key_at(void *registers)
 {
 #ifdef BY_FUNCTION
-	/* At the return of a function, the user's registers are not at hand. */
+	/* At the return of a function, the user's registers are not available. */
 	return stack_of(current_task());
 #else
 	return (u64)registers;
@@ -106,7 +106,7 @@ static __always_inline struct call *find_at_entry(void *registers, void **task)
 	struct call *call = find_in_slot(stack_key_at(registers));
 
 	if (call) {
-		/* What the slot held has ended, even if it was of another thread. */
+		/* A call still in the slot has ended, even if it was another thread's. */
 		abandon_call(call);
 		return is_of_current_thread(call, task) ? call : 0;
 	}
@@ -151,7 +151,7 @@ static __always_inline struct call *enter_thread(void *registers, void *task, u6
 	struct call *call = find_in_slot(stack_key), none = {.pid_tgid = pid_tgid};
 
 	if (call) {
-		/* Of the thread that had this stack before. Its end was not seen. */
+		/* The slot is of the thread that had this stack before and was not seen to end. */
 		take_slot(call, stack_key, task, pid_tgid);
 		return call;
 	}

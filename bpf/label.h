@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Separate cells for each value of one extra label: comm, pid, cgroup or port. Compiled in only if
- * a label is set. Once the map is full, further calls count in the cells of aggregate.h and
- * functions.bpf.c; user space shows these as "other".
+ * Separate cells for each value of one extra label: comm, pid, cgroup or port (LABELS in
+ * tracer/model/config.py). Compiled in only if a label is set. Once the map is full, further calls
+ * count in the cells of aggregate.h and functions.bpf.c; user space shows these as "other".
  *
  * Probes    none of its own
  * Maps
  *   labelled_cells  struct cell_key -> struct cell, per CPU
  *   zero_cell       0 -> zeros, to insert: too large for the BPF stack
  * Overhead  a look-up in a hash per call; docs/benchmarks.md
- * Caveats   Cells are not given back while tracing.
+ * Caveats   Cells are not freed while tracing.
  */
 #pragma once
 

@@ -42,7 +42,7 @@ static __always_inline u64 argument(void *registers, u32 offset)
 	return value;
 }
 
-/* What the call acts on. False for a call on another kind of file, which does not count. */
+/* Sets what the call acts on. False for a call on another kind of file, which does not count. */
 static __always_inline bool describe_subject(struct socket_description *to, u8 subject, void *task,
 					     void *registers)
 {
@@ -164,8 +164,8 @@ static __always_inline bool is_in_table(u32 number)
 }
 
 /*
- * By BY_FUNCTION the number is not at hand at the return, and is not needed: only functions of the
- * table have the program.
+ * With BY_FUNCTION the number is not available at the return. It is not needed: the program runs
+ * only at functions of the table.
  */
 #ifdef BY_FUNCTION
 #define RETURNS_FROM(call, registers) true
@@ -176,9 +176,9 @@ static __always_inline bool is_in_table(u32 number)
 #endif
 
 /*
- * The call of a thread that find_at_return() does not find. A thread that is not known at all, and
- * returns from a call that is traced, was in it before tracing began. It is made known here, so
- * that its later reads of files do not look the same.
+ * The call of a thread that find_at_return() does not find. If the thread is not known at all and
+ * returns from a traced call, that call began before tracing did. The thread is made known here, so
+ * that a later return from a read of a file is not taken for such a call.
  */
 static __always_inline struct call *call_of_other_thread(void *registers)
 {
@@ -199,7 +199,7 @@ static __always_inline struct call *call_of_other_thread(void *registers)
 		return call;
 	if (!is_armed() || !is_traced(pid_tgid) || is_32_bit(task))
 		return 0;
-	/* If there is no room for it, that was counted when it entered. */
+	/* Without room for the thread, the call was counted as lost when it entered. */
 	if (enter_thread(registers, task, pid_tgid))
 		count_event(EVENT_RETURN_WITHOUT_ENTRY);
 	return 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Processes and threads as they start and end: which processes are followed, and when what is kept
- * of a thread can be dropped.
+ * Starts and ends of processes and threads: follows the children of followed processes, and drops
+ * what is stored for a thread when it ends.
  *
  * Probes    raw tracepoints sched_process_fork -> on_fork (with FOLLOW_FORKS),
  *           sched_process_exec -> on_exec, sched_process_exit -> on_thread_end

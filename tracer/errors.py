@@ -109,7 +109,7 @@ class ProgramError(TracerError):
 
 
 class UsageError(TracerError):
-    """The command line names something that does not exist, or cannot be used so."""
+    """The command line names something that does not exist or cannot be used this way."""
 
     exit_status = 2
 

@@ -55,7 +55,7 @@ class Reader:
     def read(self, returns_unseen: int) -> Snapshot:
         """All numbers as of now.
 
-        `returns_unseen` is the number of calls in flight of which no probe will see the return.
+        `returns_unseen` is the number of calls in flight with a return that no probe will see.
         Durations are read before entries and returns, so there is no duration of a call that has
         not returned.
         """

@@ -128,7 +128,7 @@ class Session:
     def _know_threads_already_blocked(self, reader: Reader) -> None:
         """Make threads known that are in a call that does not count, as if seen entering it.
 
-        For those in calls that count, the tracepoint sees the return, and that no entry was seen.
+        If the call counts, the tracepoint sees its return, and counts that no entry was seen.
         kprobe_multi does not see the return, so these calls are counted as lost now; with a filter
         that only the kernel side applies, it is not known which of them belong to the trace.
         """

@@ -23,7 +23,7 @@ HALF, THIRD, WHOLE = 12, 8, 24
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL and the legend of its series; `{{label}}` stands for the value of a label."""
+    """PromQL and the legend of its series; `{{label}}` is replaced by the value of the label."""
 
     expression: str
     legend: str = ""

@@ -33,7 +33,7 @@ EXPECTED = "|".join(EXPECTED_ERRNOS)
 WAITING = "|".join(WAITING_OPERATIONS)
 """The operations that wait for a peer by design, as a regular expression."""
 
-# glibc asks nscd first and finds no socket file where nscd does not run: normal, at every look-up.
+# glibc asks nscd at every name look-up. Where nscd does not run, it finds no socket file: normal.
 _NO_SOCKET_FILE = {"operation": '="connect"', "transport": '="unix"', "errno": '="ENOENT"'}
 
 _TARGET = {"job": '=~"$job"', "instance": '=~"$instance"'}
@@ -71,7 +71,7 @@ def per_second(metric: Metric, *by: str, suffix: str = "", **matchers: str) -> s
 def failures(*by: str, **matchers: str) -> str:
     """Failed calls per second, without the errnos that are no failures."""
     failed = select(ERRORS, **{"errno": f'!~"{EXPECTED}"', **matchers})
-    # It takes away the same series, label by label; so it needs no variables of the board.
+    # `unless` matches all labels, so this side needs no variables of the board.
     expected = f"{ERRORS.name}{{{_text(_NO_SOCKET_FILE)}}}"
     return f"sum{_by(by)} (rate({failed}[{RATE}]) unless rate({expected}[{RATE}]))"
 

@@ -71,7 +71,7 @@ class PictureView(NoView):
         self.update(snapshot)
 
     def update(self, snapshot: Snapshot) -> None:
-        """Keep the table as it is now."""
+        """Keep the current table."""
         rows = self._interval.rows(snapshot)
         uptime = self._interval.uptime_seconds()
         self._drawn = live_table(self._header, snapshot, rows, uptime, height=_HEIGHT)

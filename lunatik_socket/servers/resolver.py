@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Looks up the IPv4 addresses of host names, in threads of its own.
+"""Looks up the IPv4 addresses of host names, in separate threads.
 
 A look-up blocks until the name servers answer, so it must not run in the loop. Name resolution is
 not one of the documented operations. The C library makes its own sockets for it: a tracer counts

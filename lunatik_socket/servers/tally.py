@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A server's own count of the documented calls it makes, to compare with a tracer's counts.
 
-A server uses the counting classes only if it is told to, so a server without a tally pays nothing.
+A server uses the counting classes only on request, so a server without a tally pays nothing.
 A tally includes the system calls that Python adds to a call (`EXTRA_SYSTEM_CALLS`). It does not
 include an epoll_wait(2) that Python makes again after a signal, nor the sockets that the C library
 opens to resolve a name.
@@ -104,5 +104,5 @@ def _counted(operation: str, call: Callable[..., Any], tally: Tally) -> Callable
 
 
 def _sum(one: Counter[Key], other: Counter[Key]) -> Counter[Key]:
-    # Each is copied in one step, because its thread may count meanwhile.
+    # Each is copied in one step, because its thread may still be counting.
     return Counter(dict(one)) + Counter(dict(other))

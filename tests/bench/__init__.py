@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What it all costs, measured: `python -m tests.bench` (or `make bench`)."""
+"""The benchmarks: `python -m tests.bench` (or `make bench`)."""

@@ -44,7 +44,7 @@ def program() -> Path:
 
 
 class Calls:
-    """The process, which runs while the context lasts and makes only the calls it is told to."""
+    """The process, which runs while the context lasts and makes only the ordered calls."""
 
     pid: int
 

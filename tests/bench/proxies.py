@@ -102,7 +102,7 @@ def microsocks() -> Iterator[Way]:
 
 @contextmanager
 def dante() -> Iterator[Way]:
-    """dante with a configuration of its own, independent of the machine's."""
+    """dante with its own configuration, independent of the machine's."""
     port = _free_port()
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "danted.conf"
@@ -114,7 +114,7 @@ def dante() -> Iterator[Way]:
 
 @contextmanager
 def ssh() -> Iterator[Way]:
-    """An sshd with keys of its own, and a client that serves SOCKS through it."""
+    """An sshd with its own keys, and a client that serves SOCKS through it."""
     port, proxy = _free_port(), _free_port()
     user = pwd.getpwuid(os.getuid()).pw_name
     with tempfile.TemporaryDirectory() as name, _directory(_SSHD_NEEDS):

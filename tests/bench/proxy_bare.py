@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The fastest that Python can be: SOCKSv4 with recv_into and sendall, and nothing else.
+"""The upper limit for Python: SOCKSv4 with only recv_into and sendall.
 
 It trusts its clients: no limits, no time-outs, no counters, no log. A request must come in one
 piece.

@@ -200,7 +200,7 @@ def test_an_example_runs(found: dict[str, Example], name: str) -> None:
 
 @pytest.mark.parametrize("name", SLIPS)
 @pytest.mark.usefixtures("network")
-def test_a_slip_fails_as_listed(found: dict[str, Example], name: str) -> None:
+def test_a_mistake_fails_with_the_listed_error(found: dict[str, Example], name: str) -> None:
     with pytest.raises(ScriptError) as caught:
         run(name, found[name].code)
     assert SLIPS[name].failure in str(caught.value)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """pip's settings on this machine, for the pip of another userland.
 
-The package index may be the public one, a proxy with a certificate of its own, or a local
+The package index may be the public one, a proxy with its own certificate, or a local
 directory. The settings are read from pip itself, so it does not matter which file or variable they
 come from.
 """

@@ -13,7 +13,7 @@ __all__ = ["attend"]
 def attend(command: Sequence[str], timeout: float, on_line: Callable[[str], None]) -> int | None:
     """Run *command* to its end; returns its exit status, or None when *timeout* (s) ran out.
 
-    Nothing stays behind: its children are killed with it, and it is killed when this process
+    Its children are killed with it, and it is killed when this process
     ends, even by SIGKILL.
     """
     late = threading.Event()

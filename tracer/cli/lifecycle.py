@@ -98,13 +98,13 @@ def trace(
 
 
 def _awaited(chosen: Filter) -> tuple[int, ...]:
-    """The processes whose end also ends the trace."""
+    """The trace also ends when these processes have ended."""
     # With --follow-children their descendants may still run, and are not known here.
     return () if chosen.follow_forks else chosen.pids
 
 
 def _failed_to_serve(subject: Subject, status: int) -> bool:
-    """A server that could not start has said why; a summary would only hide that."""
+    """A server that could not start has printed the reason; a summary would only hide it."""
     return subject.ours and not subject.owns_terminal and status in (2, 3)
 
 

@@ -36,7 +36,7 @@ _WRONG_USAGE = 2
 
 
 class CommandGroup(click.Group):
-    """A command with commands of its own: without any it prints its help, exit status 2."""
+    """A command with subcommands; without one it prints its help and exits with status 2."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The checks of libbpf, bcc and its compiler. bcc is tried in a child, as it is used."""
+"""The checks of libbpf, bcc and its compiler. bcc is tried in a child, as the loader does."""
 
 import ctypes
 import functools

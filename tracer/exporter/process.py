@@ -2,7 +2,7 @@
 """The `process_*` metrics of the exporter's process, which every Prometheus exporter has.
 
 This is the only module that imports prometheus_client: its collector reads these numbers and gives
-them their usual names. It is a module of its own so that nothing else depends on that library.
+them their usual names. It is separate so that nothing else depends on that library.
 """
 
 from collections.abc import Iterator

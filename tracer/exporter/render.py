@@ -85,7 +85,7 @@ class Renderer:
 
 
 def _is_same(old: Value, new: Value) -> bool:
-    """Whether both are written as the same text; false for NaN, which is equal to nothing."""
+    """Whether both are written as the same text; false for NaN, which differs from itself."""
     if isinstance(old, Aggregate) and isinstance(new, Aggregate):
         return old.sum_ns == new.sum_ns and old.slots == new.slots
     return type(old) is type(new) and old == new

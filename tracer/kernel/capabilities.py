@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tracing needs of this machine, its kernel and this user; each refusal has a hint."""
+"""Checks what tracing needs from the machine, the kernel and the user; each error has a hint."""
 
 import contextlib
 import os

@@ -48,7 +48,7 @@ def cgroup_path(number: int) -> str:
     """
     if number not in _paths:
         _walk()
-    # A cgroup not found was removed since it was counted: remember that, it will not come back.
+    # A missing cgroup was removed after it was counted. It will not come back, so remember that.
     return _paths.setdefault(number, str(number))
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""libbpf.so.1 through ctypes: the few calls used here. Every libbpfcc brings the library along.
+"""libbpf.so.1 through ctypes: the few calls used here. libbpfcc depends on it.
 
-Works with libbpf 1.1 and later. A function takes its options as a struct that begins with its own
-size; libbpf takes fields that it does not get as zero, so the structs here end with the last field
-that 1.1 has.
+Works with libbpf 1.1 and later. Options are passed as a struct that begins with its own size.
+libbpf takes missing fields as zero, so the structs here end with the last field of 1.1.
 """
 
 import ctypes
@@ -96,17 +95,17 @@ def libbpf() -> ctypes.CDLL:
     ]:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    library.libbpf_set_print(None)  # its warnings: what failed is told by the exceptions
+    library.libbpf_set_print(None)  # no warnings: the exceptions say what failed
     return library
 
 
 def last_error() -> OSError:
-    """The failure that the last call of the library left in errno."""
+    """The error of the last call of the library, from errno."""
     return OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def checked(result: int) -> int:
-    """What a call of the library returned; raises OSError if that says that it failed."""
+    """Return the result of a call of the library; raises OSError if it is an error."""
     if result < 0:
         raise last_error()
     return result

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The ways to attach to the kernel. Each is tested: a small program is loaded, attached and fired.
+"""Tests which ways to attach work here: a small program is loaded, attached and fired.
+
+tracer/loading/plan.py chooses among the ways that work.
 
 Kernel version and configuration are not consulted: distributions backport features, and some
 kernels refuse a feature that they are configured with.

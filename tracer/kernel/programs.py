@@ -51,11 +51,11 @@ def load_program(
     attach_type: AttachType = AttachType.DEFAULT,
     function: int = 0,
 ) -> int:
-    """Load a program; `function` is the BTF id of what a TRACING program is to attach to.
+    """Load a program; `function` is the BTF id of the function that a TRACING program is for.
 
-    Raises OSError if the kernel refuses it, with the verifier's last words in the message and all
-    that it said as a note. The verifier gives up with EAGAIN when a signal is pending; libbpf then
-    tries again.
+    Raises OSError if the kernel refuses it, with the last lines of the verifier's log in the
+    message and the whole log as a note. The verifier gives up with EAGAIN when a signal is pending;
+    libbpf then tries again.
     """
 
     def load(log: "ctypes.Array[ctypes.c_char] | None") -> int:
@@ -81,13 +81,13 @@ def load_program(
     descriptor = load(None)
     if descriptor >= 0:
         return descriptor
-    # Again, for the verifier's log alone: with it, a log that is too long would be the error.
+    # Load again, only for the verifier's log. With a log, one that is too long would be the error.
     error, log = last_error(), ctypes.create_string_buffer(_LOG_BYTES)
     if (descriptor := load(log)) >= 0:
         os.close(descriptor)
     words = log.value.decode(errors="replace").strip()
     message = "; ".join([str(error.strerror), *words.splitlines()[-3:]])
-    refusal = OSError(error.errno, message)  # PermissionError and the like, by its number
+    refusal = OSError(error.errno, message)  # the subclass for the errno, such as PermissionError
     if words:
         refusal.add_note(words)
     raise refusal

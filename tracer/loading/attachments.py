@@ -107,12 +107,12 @@ class Attacher:
         return self._attach_kprobe(item, 0, f"p_{item.target}", 0)
 
     def _kretprobe(self, item: Attachment) -> int:
-        """With room for many blocked calls, under a name that says which tracer made it."""
+        """Attach with room for many blocked calls, under a name with the pid of this tracer."""
         name = event_name(self._owner, item.target)
         return self._attach_kprobe(item, 1, name, _CALLS_IN_FLIGHT)
 
     def _attach_kprobe(self, item: Attachment, at_return: int, name: str, most: int) -> int:
-        """By bcc, which makes the event by name in tracefs: libbpf cannot set maxactive."""
+        """Attach through bcc, which makes the event in tracefs; libbpf cannot set maxactive."""
         program = self._program(item, ProgramType.KPROBE)
         names = (name.encode(), item.target.encode())
         event: int = self._bcc.lib.bpf_attach_kprobe(program, at_return, *names, 0, most)

@@ -40,12 +40,12 @@ def main(descriptor: int) -> None:
         parent.send(json.dumps(answer_to_json(answer)).encode())
         for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
             socket.send_fds(parent, [b"."], descriptors[start : start + _DESCRIPTORS_AT_ONCE])
-    # Without the interpreter's finalization, which takes longer than all that is left to do.
+    # Skip the interpreter's finalization, which takes longer than the work left to do.
     os._exit(0)
 
 
 def import_bcc() -> Any:
-    """The module, told from another of that name; raises UnsupportedError with a hint."""
+    """Import bcc; UnsupportedError with a hint if it is missing or another project of that name."""
     # bcc asks for a kernel source tree; ours is in bpf/ and needs nothing installed.
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_directory() / "kernel_headers")
     try:
@@ -75,7 +75,7 @@ def _carry_out(order: Order) -> tuple[Report, list[int]]:
     failures: dict[str, str] = {}
     for item in order.attachments:
         if item.target in failures:
-            continue  # its return probe failed: without that one, entries would only add up
+            continue  # its return probe failed; without that, entries would add up
         if (failure := attacher.attach(item)) is None:
             continue
         if item.is_required:
@@ -85,7 +85,7 @@ def _carry_out(order: Order) -> tuple[Report, list[int]]:
             error.log = "\n".join(getattr(failure, "__notes__", []))  # the verifier's log
             raise error
         failures[item.target] = str(failure)
-        attacher.detach(item.target)  # the return probe, which is of no use alone
+        attacher.detach(item.target)  # a return probe alone is useless
     tables = {name: bpf[name] for name in order.maps}
     report = Report(
         maps={name: _layout(table) for name, table in tables.items()},
@@ -102,7 +102,7 @@ def _carry_out(order: Order) -> tuple[Report, list[int]]:
 
 
 def _layout(table: Any) -> MapLayout:
-    # Of a per-CPU map, bcc's `Leaf` is an array for all CPUs, and `sLeaf` what one of them has.
+    # For a per-CPU map, bcc's `Leaf` is an array of all CPUs' values, and `sLeaf` one value.
     return MapLayout(Layout.of(table.Key), Layout.of(getattr(table, "sLeaf", table.Leaf)))
 
 
@@ -110,7 +110,7 @@ def compile_program(bcc: Any, order: Order) -> Any:
     """bcc's object with the instructions changed and the tables filled, ready to load programs."""
 
     class Quiet(bcc.BPF):  # type: ignore[misc]
-        """bcc attaches functions by their names, and fails if one of them fails: not this class."""
+        """bcc attaches functions by their names and fails if one fails; this class does not."""
 
         def _trace_autoload(self) -> None:
             pass

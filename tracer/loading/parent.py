@@ -69,7 +69,7 @@ def program_for(config: Config) -> Program:
 def load(program: Program, inherited: tuple[int, ...] = ()) -> Loaded:
     """Compile, load and attach it, in a child; raises TracerError.
 
-    `inherited` are descriptors that the child holds open, too, until it ends.
+    The child also holds the descriptors `inherited` open, until it ends.
     """
     report, descriptors = _run_loader(order_for(program), inherited)
     return _assemble(program, report, descriptors)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How the two layers attach to this kernel: decided here, once, in the parent.
+"""Chooses the mechanisms for this kernel: how the two layers attach and how memory is read.
 
-Everything that is decided by trying it on the kernel is decided here; `tracer.loading.source` makes
-the order from the plan, and the loader's child carries that out without a choice of its own.
+Each choice is made once, in the parent, by trying the mechanism on the kernel.
+`tracer.loading.source` makes the loader's order from the plan, and the child carries it out.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Plan:
     """`operations` is "tracepoint" or "kprobe_multi"; `functions` "kprobe", "fentry" or None.
 
     `casts` says how the programs read kernel memory without a helper, None if they need one.
-    `copies`: the programs that follow processes are attached twice.
+    `copies` says whether the programs that follow processes are attached twice.
     """
 
     operations: str
@@ -32,9 +32,9 @@ class Plan:
 
 
 def make_plan(mechanism: str, types: KernelTypes) -> Plan:
-    """The plan for one of `tracer.model.config.FUNCTION_MECHANISMS`.
+    """Make the plan for one of `tracer.model.config.FUNCTION_MECHANISMS`.
 
-    Raises TracerError if the mechanism is asked for by name and does not work here.
+    Raises TracerError if the mechanism was requested by name and does not work here.
     """
     casts = casts_of(types)
     return Plan(
@@ -63,15 +63,15 @@ def operations_by(types: KernelTypes) -> str:
 def preempts_tracepoints(types: KernelTypes) -> bool:
     """Whether the kernel may preempt a program at a system call's tracepoint (since 7.0 or so).
 
-    Until that program runs again, every call on its CPU goes by unseen.
+    Until that program runs again, every call on its CPU is missed.
     """
     return types.function_id("trace_call_bpf_faultable") is not None and kernel_preempts()
 
 
 def _functions_by(mechanism: str) -> str | None:
-    """The function layer's mechanism: what was asked for, or the best that works here.
+    """The function layer's mechanism: the requested one, or the best that works here.
 
-    fentry is cheaper; where the kernel preempts, a kprobe sees calls that fentry does not.
+    fentry costs less, but where the kernel preempts it misses calls that a kprobe sees.
     """
     if mechanism != "auto":
         prove(mechanism)

@@ -156,7 +156,7 @@ def build(config: Config, plan: Plan, types: KernelTypes) -> Program:
         plan,
         text,
         plan.casts.function if plan.casts else None,
-        # Processes first: it must be known which are followed before their calls are seen.
+        # Processes first: which of them are followed must be known before their calls are seen.
         (*following, *operations.attachments, *functions.attachments),
         operations,
         functions,
@@ -181,10 +181,10 @@ def enumeration(name: str, members: Iterable[str] | type[IntEnum]) -> str:
 def _following(config: Config, *, with_copies: bool) -> Iterator[Attachment]:
     """The programs that follow processes, each twice where the kernel may preempt them.
 
-    A missed fork is a child that is never followed, a missed end a process id that still is, and
-    nothing would make up for either. Running such a program twice does no harm. On 7.2, as Debian
-    configures it (lazy preemption), 20,000 forks and 20,000 ends in four processes on two CPUs
-    were missed 19 and 37 times by a program without a copy.
+    If a fork is missed, the child is never followed. If an end is missed, its process id stays
+    followed. Neither is corrected later. Running such a program twice does no harm. On 7.2, as
+    Debian configures it (lazy preemption), 20,000 forks and 20,000 ends in four processes on
+    two CPUs were missed 19 and 37 times by a program without a copy.
     """
     for program, tracepoint in _FOLLOWING.items():
         if program != "on_fork" or config.filter.follow_forks:
@@ -194,7 +194,7 @@ def _following(config: Config, *, with_copies: bool) -> Iterator[Attachment]:
 
 
 def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
-    """The maps that the tracer reads or writes; which ones are there depends on the settings."""
+    """The maps that the tracer reads or writes; which ones exist depends on the settings."""
     return (
         "cells",
         "probes",

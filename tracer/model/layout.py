@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Where the fields of a map's keys and values are, in bytes.
 
-The loader's child asks bcc, which has it from the compiled C text, and hands it over as JSON; the
+bcc has the layouts from the compiled C text. The loader's child hands them over as JSON, and the
 parent reads and writes fields by name. So no struct of bpf/ is described a second time.
 """
 
@@ -37,7 +37,7 @@ class Field:
 
     @property
     def words(self) -> slice:
-        """The same in a view of the struct as 64-bit numbers; raises ValueError if it is none."""
+        """Its indices in the struct as 64-bit numbers; ValueError if it is not of such numbers."""
         if self.item_bytes != 8 or self.offset % 8:
             raise ValueError(f'"{self.name}" is not of 64-bit numbers')
         return slice(self.offset // 8, self.end // 8)
@@ -52,7 +52,7 @@ class Layout:
 
     @classmethod
     def of(cls, kind: type[Any]) -> "Layout":
-        """That of a ctypes type, as bcc has them for a map's `Key` and `Leaf`."""
+        """The layout of a ctypes type, such as bcc's `Key` and `Leaf` of a map."""
         size = ctypes.sizeof(kind)
         if not issubclass(kind, ctypes.Structure):
             return cls(size, (Field(VALUE, 0, size),))
@@ -95,7 +95,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class MapLayout:
-    """A map's keys and its values; of a per-CPU map, one CPU's copy of a value."""
+    """A map's keys and its values; for a per-CPU map, one CPU's copy of a value."""
 
     key: Layout
     value: Layout

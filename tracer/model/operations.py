@@ -72,7 +72,7 @@ class SystemCall:
 
 
 class Argument(IntEnum):
-    """Which argument of a function in the kernel tells the socket."""
+    """Which argument of a function in the kernel identifies the socket."""
 
     SOCKET = 0  # the first, a struct socket
     SOCK = 1  # the first, a struct sock
@@ -97,8 +97,8 @@ class Function:
     that operation with path "kernel", unless the function `serves_user_too`. For those, and for
     functions without an operation, the path is that of the socket it is given: "user" if the socket
     has a file. `transport` is set for functions of a protocol, where all sockets have the same
-    transport. A call made by the function `inside` for a call of its own is not counted: it would
-    be the same operation twice.
+    transport. A call that the function `inside` makes is not counted: it would be the same
+    operation twice.
     """
 
     name: str
@@ -212,7 +212,7 @@ calls of sock_create() are not taken for the kernel's own.
 """
 
 FUNCTIONS = (
-    # Called by code in the kernel for sockets of its own.
+    # Called by code in the kernel for its own sockets.
     Function("sock_create_kern", Argument.NEW_IN_NAMESPACE, "new"),
     Function("sock_create", Argument.NEW, "new"),
     Function("kernel_bind", operation="bind"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The Python to start: for this program once more, and for the loader, which needs bcc.
 
-A small module of its own: the loader's side needs it without anything else of this folder.
+It is separate so that the loader does not import the rest of this folder.
 """
 
 import importlib.util

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class View(Protocol):
-    """What a trace calls on the thing that shows its numbers."""
+    """The interface of everything that shows a trace's numbers."""
 
     def begin(self, snapshot: Snapshot) -> None:
         """Take the first snapshot: the numbers shown count from here."""

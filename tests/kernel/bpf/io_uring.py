@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The least of io_uring(7) that sends and receives on a socket, by ctypes: no library needed."""
+"""Just enough of io_uring(7) to send and receive on a socket, by ctypes, without a library."""
 
 import ctypes
 import mmap

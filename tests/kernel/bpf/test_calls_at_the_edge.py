@@ -266,7 +266,7 @@ def _timeval(seconds: float) -> bytes:
 
 
 def test_call_already_blocked_when_tracing_starts() -> None:
-    """It cannot be counted, its start being unknown; on its return it is among the lost."""
+    """Its start is unknown, so it cannot be counted; when it returns it is counted as lost."""
     one, two = tcp_pair()
     reader, writer = os.pipe()
     on_socket = Child(lambda: [two.recv(1) for _ in range(N)])
@@ -320,7 +320,7 @@ def test_unix_and_other_transports(session: Session) -> None:
 
 
 def test_ipv6(session: Session) -> None:
-    """The transport is the same; the API has no IPv6 yet, foreign programs do."""
+    """The transport is the same. The API has no IPv6 yet, but other programs use it."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock, counted(session) as counts:
         sock.bind(("::1", 0))
         for _ in range(N):
@@ -330,7 +330,7 @@ def test_ipv6(session: Session) -> None:
 
 
 def test_the_name_of_a_unix_socket_is_no_socket(session: Session, tmp_path: Path) -> None:
-    """An O_PATH descriptor of it has a socket's mode, and none behind it."""
+    """An O_PATH descriptor of the name has a socket's mode, but no socket behind it."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "name"))
         with counted(session) as counts:
@@ -340,7 +340,7 @@ def test_the_name_of_a_unix_socket_is_no_socket(session: Session, tmp_path: Path
 
 
 def test_raw_sockets_are_other_whatever_their_protocol(session: Session) -> None:
-    """And they teach the kernel side nothing: the next raw socket is no TCP socket either."""
+    """Nor does the kernel side store them: the next raw socket is not a TCP socket either."""
     with counted(session) as counts:
         for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP):
             with socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) as sock:
@@ -350,7 +350,7 @@ def test_raw_sockets_are_other_whatever_their_protocol(session: Session) -> None
 
 
 def test_the_upper_halves_of_the_arguments_of_socket_are_ignored(session: Session) -> None:
-    """They are ints for the kernel, and may hold anything there; the lower halves count in full."""
+    """The kernel takes them as ints: only the lower halves count, and all of their bits."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def create(*arguments: int) -> int:
@@ -394,7 +394,7 @@ def test_calls_of_32_bit_programs_are_not_taken_for_others(session: Session) -> 
 
 
 def test_the_return_of_a_signal_handler_is_no_call() -> None:
-    """Of a thread that was not seen before, in a call that is not traced when tracing begins."""
+    """The thread was not seen before. It is in an untraced call when tracing begins."""
     reader, writer = os.pipe()
 
     def work() -> None:
@@ -417,7 +417,7 @@ def test_the_return_of_a_signal_handler_is_no_call() -> None:
     assert not counts.lost
 
 
-def test_what_returns_after_a_missed_return_is_not_taken_for_it() -> None:
+def test_the_next_return_does_not_end_a_call_with_a_missed_return() -> None:
     """The kernel may skip a program; then the next call of the thread must not end the last one."""
     one, two = tcp_pair()
     reader, writer = os.pipe()
@@ -428,7 +428,7 @@ def test_what_returns_after_a_missed_return_is_not_taken_for_it() -> None:
             pytest.skip("the exit program is at a tracepoint on other kernels")
         one.send(b"abc")
         before = session.snapshot().total("recv")
-        os.close(loaded.descriptors.pop(-2))  # what holds the exit program
+        os.close(loaded.descriptors.pop(-2))  # the descriptor that keeps the exit program attached
         assert two.recv(3)[1] == 3
         with trial_programs.attach(loaded.programs["exit_system_call"], "sys_exit"):
             mmap.mmap(-1, mmap.PAGESIZE).close()

@@ -31,7 +31,7 @@ INSTRUCTIONS = {
     "on_exec": 180,
     "on_thread_end": 330,
 }
-# Calls out of a program, which are what its time is made of. Array look-ups are no calls. The hash
+# Calls out of a program, which take most of its time. Array look-ups are no calls. The hash
 # look-ups and updates are for threads that are not known yet.
 READS, CLOCK = "bpf_probe_read_kernel", "bpf_ktime_get_ns"
 LOOKUPS, UPDATES = "hash look-up", "hash update"
@@ -97,7 +97,7 @@ def test_a_snapshot_makes_a_bounded_number_of_system_calls(tmp_path: Path, loade
     def snapshots() -> None:
         os.close(order)
         with Session(Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")) as session:
-            session.snapshot()  # what is done once is done
+            session.snapshot()  # so that one-time work is done before
             os.write(ready, b".")
             os.read(orders, 1)
             for _ in range(3):
@@ -124,5 +124,5 @@ def test_a_snapshot_makes_a_bounded_number_of_system_calls(tmp_path: Path, loade
     assert len(calls) == 3
     for one in calls:
         assert 0 < Counter(one)["bpf"] <= bound
-        # An interpreter may ask for memory; nothing else has business in a snapshot.
+        # The interpreter may allocate memory. A snapshot should make no other system calls.
         assert set(one) <= {"bpf", "brk", "mmap", "munmap", "mremap", "madvise"} | ALONE

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What is counted and what is not, way by way: the cells of docs/coverage.md.
+"""What is counted and what is not, for each way to use a socket: the cells of docs/coverage.md.
 
-Each way is done N times. What must hold of it is asserted; what the kernel's version decides (which
-functions a call passes) is only noted. The notes of a run go into the report, as the property
-`coverage`, and from there into the document (tests/coverage.py).
+Each way is done N times. What must hold on every kernel is asserted. What depends on the kernel's
+version (which functions a call passes) is only noted. The notes of a run go into the report, as the
+property `coverage`, and from there into the document (docs/generate/coverage_page.py).
 """
 
 import array
@@ -196,7 +196,7 @@ def test_way(
 
 
 def _functions(moved: Snapshot) -> list[str]:
-    """Those passed at least N times: by the way itself, not by its setting up."""
+    """The functions passed at least N times: by the way itself, not by its set-up."""
     totals: dict[str, int] = {}
     for series in moved.functions:
         if series.path == "user":

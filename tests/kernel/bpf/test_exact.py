@@ -111,7 +111,7 @@ def test_close(session: Session, transport: str) -> None:
         for sock in socks:
             sock.close()
         for sock in socks:
-            sock.close()  # the second is no call at all
+            sock.close()  # the second close makes no system call
     assert_exactly(counts, "close", transport)
     assert counts.all_calls() == {"close": N}
 

@@ -28,7 +28,7 @@ def send(number: int = N) -> None:
 
 @contextmanager
 def waiting_child() -> Iterator[tuple[Child, int]]:
-    """A child that sends N bytes once it is told to by a byte on the descriptor; then ends."""
+    """A child that waits for a byte on the descriptor, sends N bytes, and ends."""
     reader, writer = os.pipe()
 
     def work() -> None:
@@ -113,7 +113,7 @@ def test_names_of_threads() -> None:
 
 
 def test_all_but_the_tracer() -> None:
-    """The marked calls are counted among all others' of the machine; the tracer's are not."""
+    """The marked calls are counted among those of the whole machine; the tracer's are not."""
     with Session(Config(tracer_pid=os.getpid(), operations=("listen",))) as session:
         before = session.snapshot().total("listen").errors.get("EOPNOTSUPP", 0)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
@@ -214,7 +214,7 @@ def test_label_pid_beyond_the_cap_is_other() -> None:
     other = [s for s in snapshot.operations if s.label == "other"]
     assert len(named) == 4
     assert {int(s.label or 0) for s in named} <= {os.getpid(), *(child.pid for child in children)}
-    # None is missing: a new and a close in each of eight children.
+    # A new and a close in each of eight children.
     assert snapshot.total("new").count == snapshot.total("close").count == 8
     assert snapshot.lost["aggregate_map_full"] == sum(s.aggregate.count for s in other) > 0
 
@@ -234,7 +234,7 @@ def test_label_port() -> None:
     server.listen(1)
     port = server.getsockname()[1]
     client = lunatik_socket.new()
-    # The higher of the two ports is the client's, as is usual, whatever the kernel would pick.
+    # The client gets the higher of the two ports, as is usual; the kernel might pick a lower one.
     client.bind("127.0.0.1", _port_above(port))
     config = Config(filter=Filter(pids=(os.getpid(),)), label="port", operations=("send",))
     with Session(config) as session:
@@ -266,7 +266,7 @@ def _sends_by_label(session: Session) -> dict[str | None, int]:
 
 
 def test_full_map_of_threads_is_counted_as_lost() -> None:
-    """Room for two threads, calls from five: what is not counted is lost, and said to be."""
+    """Room for two threads, calls from five: calls that are not counted are counted as lost."""
     config = Config(
         filter=Filter(pids=(os.getpid(),), follow_forks=True),
         threads=2,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The function layer, by each mechanism: what passes it, and what it must not count."""
+"""The function layer by each mechanism: what it counts and what it must not count."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ def layer(request: pytest.FixtureRequest, sessions: Callable[[str], Session]) ->
 
 
 class Moves:
-    """What the functions' numbers moved by; filled when the `with` block ends."""
+    """The change of the functions' numbers; filled when the `with` block ends."""
 
     snapshot: Snapshot
 
@@ -75,7 +75,7 @@ def test_send_and_recv_pass_their_functions(layer: Session, transport: str) -> N
         assert moves.count(function) == N, function
         assert moves.bytes(function) == N * 7, function
         assert moves.count(function, "kernel") == 0, function
-    # Time is split: the system call holds the socket's part, and that the protocol's.
+    # The time of the system call includes that of the socket layer, which includes the protocol's.
     recv = moves.snapshot.total("recv").sum_ns
     assert recv > moves.sum_ns("sock_recvmsg") > moves.sum_ns(f"{transport}_recvmsg") > 0
     assert moves.snapshot.total("send").sum_ns > moves.sum_ns(f"{transport}_sendmsg") > 0
@@ -126,7 +126,7 @@ def test_sockets_of_user_space_are_no_operations_of_the_kernel(layer: Session) -
 def test_functions_present_are_attached(
     layer: Session, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    """On every kernel here each has most of the table; what is absent is said to be."""
+    """Every kernel here has most of the functions; the absent ones are reported."""
     snapshot = layer.snapshot()
     names = {f.name for f in FUNCTIONS}
     probes = {p.name: p for p in snapshot.probes if p.name in names}
@@ -142,7 +142,7 @@ def test_functions_present_are_attached(
 
 
 def test_hundreds_of_blocked_calls(layer: Session) -> None:
-    """More than a return probe has room for by default: 100 in accept, 100 in recv."""
+    """100 in accept and 100 in recv: more than a return probe has room for by default."""
     server = listener(256)
     address = server.getsockname()
     pairs = [tcp_pair() for _ in range(100)]
@@ -174,7 +174,7 @@ def _blocked(session: Session) -> tuple[int, int, int]:
 
 
 def test_errors_of_a_function_with_a_struct_among_its_arguments(layer: Session) -> None:
-    """Its return value stands behind the struct, which takes two places."""
+    """Its return value follows the struct, which takes two words."""
     if "sock_setsockopt" in layer.failures:
         pytest.skip(f"sock_setsockopt: {layer.failures['sock_setsockopt']}")
     sock = socket.socket()
@@ -190,7 +190,7 @@ def test_errors_of_a_function_with_a_struct_among_its_arguments(layer: Session) 
 
 @transports
 def test_options_of_every_level_count_once(layer: Session, transport: str) -> None:
-    """The functions of one operation call one another; whichever way a call takes, it is one."""
+    """The functions of an operation call one another; a call counts once on any path."""
     sock = lunatik_socket.new("inet", transport)
     with socket.socket(fileno=os.dup(sock.fileno())) as same, moved(layer) as moves:
         for _ in range(N):
@@ -211,7 +211,7 @@ _keep: list[object] = []
 
 
 def test_sockets_left_open_leave_no_entry(layer: Session) -> None:
-    """They are closed after the thread's end was told; that must not bring its entry back."""
+    """They are closed after the program for a thread's end ran; no entry may come back."""
 
     def used() -> int:
         [entries] = [m.entries for m in layer.snapshot().maps if m.name == "functions_of_thread"]

@@ -29,13 +29,13 @@ def both() -> Iterator[tuple[Session, Session]]:
     own = Filter(pids=(os.getpid(),), follow_forks=True)
     by_stack = Config(filter=own, mechanism="tracepoint", label="pid")
     with Session(by_stack) as one, Session(replace(by_stack, in_flight="hash")) as two:
-        # They are indeed two ways: the hash leaves the array of slots unused.
+        # The two sessions do differ: the hash leaves the array of slots unused.
         assert [each._running().maps["calls"].capacity for each in (one, two)] == [8192, 1]
         yield one, two
 
 
 def moves(old: Snapshot, new: Snapshot) -> dict[str, object]:
-    """What all numbers moved by, but for the durations, which are measured twice."""
+    """The change of all numbers except durations, because each session measures its own."""
     snapshot = difference(old, new)
     cells: Counter[tuple[object, ...]] = Counter()
     for series in snapshot.operations:
@@ -132,8 +132,8 @@ def test_both_ways_count_the_same(both: tuple[Session, Session]) -> None:
     assert not any(moved.lost.values())
 
 
-def test_both_ways_give_back_what_threads_held(both: tuple[Session, Session]) -> None:
-    """Also in both: what is in flight can be read from the same maps, by the same fields."""
+def test_both_ways_free_the_entries_of_threads_that_ended(both: tuple[Session, Session]) -> None:
+    """Calls in flight can also be read from the same maps and fields in both."""
 
     def entries() -> list[int]:
         return [

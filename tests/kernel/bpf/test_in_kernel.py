@@ -28,7 +28,7 @@ from tracer.model.snapshot import Snapshot, difference
 from tracer.session import Session
 
 READS = 257  # a prime
-# Those that user space's own calls do not pass too, so that no process of the machine disturbs.
+# Functions that calls of user space do not pass, so that other processes do not matter.
 IN_KERNEL = [f.name for f in FUNCTIONS if not f.serves_user_too and f.name != "sock_create"]
 
 
@@ -124,7 +124,7 @@ def test_every_call_of_an_nvme_loop(mechanism: str) -> None:
 
 
 def _assert_operations(ours: Snapshot, theirs: Bpftrace) -> None:
-    """The same numbers under the operations' names, with times that make sense."""
+    """The same numbers under the operations' names, with plausible times."""
     for operation, functions in {
         "accept": ["kernel_accept"],
         "connect": ["kernel_connect"],
@@ -141,7 +141,7 @@ def _assert_operations(ours: Snapshot, theirs: Bpftrace) -> None:
     # host gives its sockets files, and lets go of them by these: only the listener is released.
     assert ours.total("connect", "kernel").count >= 2
     assert ours.total("close", "kernel").count >= 1
-    # The target takes its connections until there are none: the last time it is told EAGAIN.
+    # The target accepts until no connection waits: its last call gets EAGAIN.
     assert ours.total("accept", "kernel").errors.get("EAGAIN", 0) >= 1
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The same facts by other means: strace's full log, and programs that know nothing of us."""
+"""Independent views of the same facts: the log of strace, and the counts of other programs."""
 
 import os
 import re
@@ -86,7 +86,7 @@ def _assert_same(counts: Counts, log: str) -> None:
 
 
 def test_strace_sees_the_same(session: Session, tmp_path: Path) -> None:
-    """Strace itself makes no socket call; it and the tracer watch the very same run."""
+    """Strace makes no socket calls itself, so it and the tracer can watch the same run."""
     log = tmp_path / "log"
     names = ",".join(sorted(_strace_names()))
     command = ["strace", "-f", "-y", "-qq", f"-e{names}", "-esignal=none", "-o", str(log)]
@@ -102,7 +102,7 @@ def _strace_names() -> set[str]:
 
 
 def test_python_http_server_and_curl(session: Session, tmp_path: Path) -> None:
-    """Curl's own count of bytes against the kernel's, and the server's too."""
+    """Compares the bytes counted by curl and by the server with the tracer's."""
     (tmp_path / "file").write_bytes(os.urandom(100_003))
     server = subprocess.Popen(
         [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
@@ -222,7 +222,7 @@ def test_every_system_call_of_the_table_is_traced(session: Session) -> None:
     assert {probe.name for probe in session.snapshot().probes if probe.attached} >= named
 
 
-def test_the_way_in_is_one_that_sees_every_call(session: Session) -> None:
+def test_the_mechanism_in_use_sees_every_call(session: Session) -> None:
     """Where the kernel may preempt the programs of tracepoints, they are not used."""
     with KernelTypes() as types:
         preempted = preempts_tracepoints(types)

@@ -45,7 +45,7 @@ def take_all_slots(maps: dict[str, Map]) -> None:
 
 
 def see_no_end(session: Session) -> None:
-    """Detach the programs that are told when threads end."""
+    """Detach the programs that run when threads end."""
     loaded = session._running()
     names = [item.program for item in program_for(session.config).attachments]
     held = zip(names, loaded.descriptors[-len(names) :], strict=True)
@@ -55,7 +55,7 @@ def see_no_end(session: Session) -> None:
 
 
 @pytest.mark.parametrize("with_slots", [True, False])
-def test_threads_come_and_go_and_nothing_of_them_stays(with_slots: bool) -> None:
+def test_threads_that_come_and_go_leave_no_entry(with_slots: bool) -> None:
     """Including threads that execute a program and take over the first thread's id."""
     one, two = udp_pair()
     descriptor = os.dup(one.fileno())
@@ -123,7 +123,9 @@ def test_a_call_whose_return_is_missed_is_counted_as_lost_at_the_next_call() -> 
     config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
     with Session(config) as session:
         with counted(session) as counts:
-            os.close(session._running().descriptors.pop(-2))  # what holds the exit program
+            os.close(
+                session._running().descriptors.pop(-2)
+            )  # the descriptor that keeps the exit program attached
             for _ in range(N):
                 one.send(b"x")
         assert counts.all_calls() == {}
@@ -132,7 +134,7 @@ def test_a_call_whose_return_is_missed_is_counted_as_lost_at_the_next_call() -> 
 
 
 def test_a_thread_takes_over_the_slot_of_one_whose_end_was_not_seen() -> None:
-    """Both have the same kernel stack, and what the slot holds of the first is out of date."""
+    """Both have the same kernel stack, and the slot still has the old data of the first one."""
     one, two = tcp_pair()
     config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
     with Session(config) as session:
@@ -148,7 +150,7 @@ def test_a_thread_takes_over_the_slot_of_one_whose_end_was_not_seen() -> None:
             return taken_slots(session) < taken + threads
 
         with counted(session) as counts:
-            # When the kernel reuses a stack is up to it.
+            # The kernel decides when it reuses a stack.
             wait_until(is_taken_over, "a thread on another one's stack")
             for _ in range(5):
                 is_taken_over()

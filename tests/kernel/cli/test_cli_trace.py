@@ -47,7 +47,7 @@ for _ in range(23):
 one.close()
 """
 
-# A session with few probes: the kernel takes its time to let go of each.
+# A session with few probes, because the kernel takes time to detach each.
 QUICK = ("--no-metrics", "--operation", "bind")
 
 
@@ -193,7 +193,7 @@ def test_a_mechanism_that_does_not_work_is_one_line() -> None:
 
 
 def test_a_running_process_until_it_ends() -> None:
-    """The tracer ends when there is nothing left to trace."""
+    """The tracer ends when the traced processes have ended."""
     code = "import socket\ninput()\n[socket.socket() for _ in range(23)]\n"
     with (
         subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as target,
@@ -353,7 +353,7 @@ def in_terminal(*arguments: str, keys: bytes = b"", after: bytes = b"") -> tuple
 def test_a_live_table_in_a_terminal() -> None:
     status, output = in_terminal("demo", "--no-metrics", "--duration", "3")
     assert status == 0
-    assert "\x1b[?25l" in output  # the cursor hides while the table is drawn anew
+    assert "\x1b[?25l" in output  # the cursor is hidden while the table is redrawn
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
     assert "rate/s" in output
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output).replace("\r", "")
@@ -373,7 +373,7 @@ def test_ctrl_c_lets_the_server_end_and_prints_the_summary() -> None:
     assert "Traceback" not in output
 
 
-# Waits for Ctrl-C; as asked in a process group of its own, where the terminal does not send it.
+# Waits for Ctrl-C; on request in a separate process group, where the terminal does not send it.
 WAIT_FOR_CTRL_C = """
 import os, signal, sys
 if sys.argv[1] == "apart":
@@ -415,7 +415,7 @@ def test_a_terminal_without_unicode_gets_replacement_characters() -> None:
     assert done.returncode == 0
 
 
-def test_no_tracefs_is_no_hindrance() -> None:
+def test_it_traces_without_tracefs() -> None:
     traced = f"{sys.executable} -c 'import socket; socket.socket().bind((\"127.0.0.1\", 0))'"
     command = " ".join([*PROGRAM, "trace", "--no-metrics", "--json", "--", traced])
     done = subprocess.run(

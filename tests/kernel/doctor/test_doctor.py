@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""doctor on this kernel: with all that it needs, and with parts missing."""
+"""doctor on this kernel: with everything that it needs, and with parts missing."""
 
 import json
 import os

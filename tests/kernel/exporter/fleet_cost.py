@@ -3,7 +3,7 @@
 
     python -m tests.kernel.exporter.fleet_cost [HOSTS [SECONDS]]
 
-One exporter under a workload stands for all hosts: Prometheus scrapes it under as many names. Needs
+Prometheus scrapes one exporter under a workload, once for each host and under its name. Needs
 root. The figures in docs/fleet.md come from this command.
 """
 

@@ -111,8 +111,8 @@ def prometheus(
             process.terminate()
             process.wait(TIMEOUT_SECONDS)
     # A scrape that is cut off at the end is logged as a warning; errors are not expected.
-    complaints = [line for line in log.read_text().splitlines() if "level=error" in line]
-    assert complaints == []
+    errors = [line for line in log.read_text().splitlines() if "level=error" in line]
+    assert errors == []
 
 
 def _configuration(

@@ -111,7 +111,7 @@ def test_entries_are_the_sum_of_returns_abandoned_and_in_progress(server: Metric
     assert entered > 0
 
 
-def test_promtool_has_no_complaint(server: MetricsServer) -> None:
+def test_promtool_finds_no_problem(server: MetricsServer) -> None:
     promtool = shutil.which("promtool")
     assert promtool, "promtool is missing: apt-get install prometheus"
     text = scrape(server, Format.PROMETHEUS)

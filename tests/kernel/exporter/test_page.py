@@ -384,7 +384,7 @@ def luminance(colour: str) -> float:
 
 
 def test_user_and_kernel_side_and_functions_stand_side_by_side(place: Place) -> None:
-    """With invented numbers: this machine's kernel may have no functions to trace."""
+    """With made-up numbers: this machine's kernel may have no functions to trace."""
     calls = aggregate({100: 23}, 46, 7, {"ERESTARTSYS": 2})
     sides = [series("sendmsg", path, of=calls) for path in ("user", "kernel")]
     shown = snapshot(*sides, functions=(series("tcp_sendmsg", "kernel", of=calls),))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Invariant 3: a tracer that dies, however it dies, leaves no probe, no map, no process behind."""
+"""Invariant 3: a tracer that ends in any way leaves no probe, no map and no process behind."""
 
 import json
 import os
@@ -25,7 +25,7 @@ sys.stdin.read()
 
 
 def _loaded(kind: str) -> set[int]:
-    """The ids of all of the kernel's programs, maps or links, by bpftool: not by our reading."""
+    """The ids of all of the kernel's programs, maps or links, by an independent tool."""
     output = subprocess.run(
         ["bpftool", kind, "show", "--json"], check=True, capture_output=True, timeout=60
     ).stdout
@@ -33,7 +33,7 @@ def _loaded(kind: str) -> set[int]:
 
 
 def _everything() -> set[tuple[str, int]]:
-    """Programs, and maps, by their ids; an attachment has none of its own, and goes with both."""
+    """The ids of programs and maps. An attachment has no id and ends with both."""
     return {(kind, number) for kind in ("prog", "map", "link") for number in _loaded(kind)}
 
 
@@ -46,7 +46,7 @@ def _children_of(pid: int) -> list[str]:
 
 
 def _start(mechanism: str = "tracepoint", *operations: str) -> "subprocess.Popen[str]":
-    """A tracer of these operations, or of all; few compile faster, which counts in the VM."""
+    """A tracer of these operations, or of all. Few compile faster, which matters in the VM."""
     process = subprocess.Popen(
         [sys.executable, "-c", TRACER, mechanism, *operations],
         stdin=subprocess.PIPE,
@@ -86,7 +86,7 @@ def test_sigkill_leaves_nothing(mechanism: str) -> None:
     wait_until(lambda: _kprobe_events() == events, "the events to be gone")
 
 
-def test_what_a_dead_tracer_left_is_removed_and_a_live_ones_is_not() -> None:
+def test_probes_of_a_dead_tracer_are_removed_and_those_of_a_live_one_stay() -> None:
     """Killed together with its guardian, a tracer leaves events; the next one removes them."""
     require("kprobe")
     events = _kprobe_events()

@@ -48,7 +48,7 @@ def test_new_of_something_is_a_data() -> None:
 
 
 @pytest.mark.parametrize("nothing", [0, [], b""])
-def test_a_data_of_nothing_is_refused(nothing: Any) -> None:
+def test_an_empty_data_is_refused(nothing: Any) -> None:
     with pytest.raises(ValueError, match=r"^data can not be empty$"):
         Data(nothing)
 

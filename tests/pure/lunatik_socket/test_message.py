@@ -16,7 +16,7 @@ def test_the_length_has_two_spellings(length: int, key: str) -> None:
     assert message.length_wanted({key: length}) == length
 
 
-def test_the_right_spelling_wins() -> None:
+def test_iov_len_wins_over_lov_len() -> None:
     assert message.length_wanted({"lov_len": 1, "iov_len": 2}) == 2
 
 

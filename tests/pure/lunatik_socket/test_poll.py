@@ -182,7 +182,7 @@ def test_a_socket_closed_before_is_ebadf() -> None:
         assert is_ebadf(caught.value, sock)
 
 
-def test_a_closed_member_is_told_to_each_of_its_polls() -> None:
+def test_each_poll_of_a_closed_member_raises_ebadf() -> None:
     with new("i", "u") as one:
         polls = [poll([one]), poll([one])]
         one.close()

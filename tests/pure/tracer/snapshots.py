@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Snapshots to test with: made by hand, and made by hypothesis."""
+"""Snapshots for tests: with given numbers, and random ones made by hypothesis."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ def aggregate(
     moved: int = 0,
     errors: Mapping[str, int] | None = None,
 ) -> Aggregate:
-    """As many calls as the slots say."""
+    """The aggregate of the calls in these slots."""
     counts = tuple(slots.get(i, 0) for i in range(SLOTS))
     return Aggregate(sum(counts), sum_ns, moved, errors or {}, counts)
 
@@ -32,7 +32,7 @@ def series(
     label: str | None = None,
     of: Aggregate | None = None,
 ) -> Series:
-    """A series of one call, unless told otherwise."""
+    """A series; of one call by default."""
     return Series(name, path, transport, label, of or aggregate({100: 1}, 1000, 5))
 
 
@@ -43,7 +43,7 @@ def snapshot(
     in_progress: int = 0,
     monotonic_ns: int = 1_000_000_000,
 ) -> Snapshot:
-    """A snapshot of these operations, with one probe that has `in_progress` calls open."""
+    """A snapshot of these operations, with one probe that has `in_progress` calls in flight."""
     return Snapshot(
         monotonic_ns=monotonic_ns,
         operations=operations,
@@ -102,7 +102,7 @@ def _series(names: list[str], labels: st.SearchStrategy[str | None]) -> st.Searc
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
-    """Any snapshot, labels and all; cells may share their labels' text, as they may in truth."""
+    """Any snapshot, with labels. Cells may have the same label text, as real ones may."""
     label_name = draw(st.sampled_from([None, "comm", "pid", "cgroup", "port"]))
     labels = st.none() if label_name is None else _texts
     entries = st.integers(0, 2**40)

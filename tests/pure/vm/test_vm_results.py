@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a ring reads a report: nothing that went wrong may count as good."""
+"""How a ring reads a report: no failure may count as success."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The routes of the exporter: `/metrics`, `/healthz` and the live page at `/`."""
+"""The routes of the exporter: `/metrics`, `/healthz` and the live page at `/`.
+
+Listening, reading requests and writing responses are in `tracer.exporter.http.web`.
+"""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -18,9 +21,9 @@ __all__ = ["MetricsServer"]
 class MetricsServer:
     """Serves the metrics of `snapshot` on `address` from `start` to `stop`.
 
-    `snapshot` is called by one thread at a time, for each scrape anew; what it raises is counted
-    and logged. With port 0 the kernel picks one: `address` tells which. `start` raises TracerError,
-    with a message for the user, if the address cannot be had.
+    `snapshot` is called for each scrape, by one thread at a time. Its errors are counted and
+    logged. With port 0 the kernel picks a free port, and `address` has it. `start` raises
+    TracerError, with a message for the user, if it cannot listen on the address.
     """
 
     def __init__(self, address: tuple[str, int], snapshot: Callable[[], Snapshot]) -> None:

@@ -72,7 +72,7 @@ def test_a_runbook_base_that_is_no_url_is_refused(tmp_path: Path, base: str) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_where_it_cannot_write_it_says_so_in_one_line(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(TracerError) as caught:

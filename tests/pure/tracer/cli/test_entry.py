@@ -79,7 +79,7 @@ def test_closed_standard_output_is_one_line(call: str) -> None:
     assert done.returncode == 3
 
 
-def test_closed_input_and_errors_are_no_hindrance() -> None:
+def test_it_runs_with_standard_input_and_error_closed() -> None:
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *PROGRAM, "--version"],
         stdout=subprocess.PIPE,

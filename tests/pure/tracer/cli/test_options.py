@@ -49,7 +49,7 @@ def test_refused(text: str) -> None:
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 65535))
-def test_what_is_shown_is_read_back(ip: object, port: int) -> None:
+def test_a_shown_address_is_read_back(ip: object, port: int) -> None:
     assert address(shown((str(ip), port))) == (str(ip), port)
 
 
@@ -95,5 +95,5 @@ def test_a_time_that_is_refused(text: str) -> None:
 
 
 @given(st.floats(0.001, 1e9))
-def test_a_time_that_another_process_gets_is_the_same(value: float) -> None:
+def test_a_time_passed_to_another_process_is_unchanged(value: float) -> None:
     assert seconds(str(value)) == value

@@ -34,7 +34,7 @@ def test_names_end_in_their_unit_and_their_type() -> None:
         assert stem.endswith(metric.unit)
 
 
-def test_promtool_has_no_complaint() -> None:
+def test_promtool_finds_no_problem() -> None:
     promtool = shutil.which("promtool")
     assert promtool, "promtool is missing: apt-get install prometheus"
     shown = snapshot(

@@ -99,8 +99,8 @@ def test_templates_of_series_that_no_longer_exist_are_dropped() -> None:
 @pytest.mark.parametrize(
     "of",
     [
-        # Only the sum differs, or only a slot: the kernel counts while it is read, so the two need
-        # not be of the same moment.
+        # Only the sum differs, or only a slot: the kernel counts while it is read, so the two may
+        # be of different moments.
         aggregate({100: 1}, 1001),
         aggregate({101: 1}, 1000),
         aggregate({100: 2}, 2000),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One run serves all waiting threads; none gets the result of a run that began before its call."""
+"""One run serves all waiting threads. No thread gets a result older than its call."""
 
 import threading
 from collections.abc import Callable

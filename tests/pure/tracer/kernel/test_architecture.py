@@ -46,7 +46,7 @@ def test_every_system_call_is_known_on_x86_64() -> None:
     assert named <= architecture._ARCHITECTURES["x86_64"].numbers.keys()
 
 
-def test_another_architecture_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_architecture_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "sparc64")
     with pytest.raises(
         UnsupportedError, match=r'^cannot trace on "sparc64": .*needs x86_64 or aar'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the loader's two processes send each other stays what it was."""
+"""What the loader's two processes send each other arrives unchanged."""
 
 import ctypes
 import errno

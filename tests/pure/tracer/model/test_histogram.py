@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The slots, also those of the kernel side's own C, against independent exact arithmetic."""
+"""The slots, in Python and in C (bpf/histogram.h), against independent exact arithmetic."""
 
 import ctypes
 import itertools

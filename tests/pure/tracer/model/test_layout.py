@@ -39,7 +39,7 @@ def test_a_plain_number_has_one_field() -> None:
     assert Layout.of(ctypes.c_uint32) == Layout(4, (Field(VALUE, 0, 4),))
 
 
-def test_what_is_packed_is_what_ctypes_reads() -> None:
+def test_ctypes_reads_the_packed_values() -> None:
     raw = CALL.pack(number=0xFFFFFFFF, start_ns=23, comm=b"python")
     call = Call.from_buffer_copy(raw)
     assert (call.start_ns, call.number, call.probe, call.comm) == (23, 0xFFFFFFFF, 0, b"python")
@@ -56,7 +56,7 @@ def test_words_are_the_field_in_a_view_of_64_bit_numbers() -> None:
             CALL[name].words  # noqa: B018
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_a_value_that_does_not_fit_is_refused() -> None:
     with pytest.raises(OverflowError):
         CALL.pack(probe=256)
     with pytest.raises(ValueError, match='"comm" has 16 bytes, not 17'):

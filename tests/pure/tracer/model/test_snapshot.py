@@ -31,7 +31,7 @@ def test_series_are_taken_off_one_by_one() -> None:
 
 
 @given(snapshots())
-def test_nothing_lies_between_a_snapshot_and_itself(one: Snapshot) -> None:
+def test_the_difference_from_itself_is_empty(one: Snapshot) -> None:
     distinct = {(s.name, s.path, s.transport, s.label): s for s in (*one.operations,)}
     one = replace(one, operations=tuple(distinct.values()), functions=())
     between = difference(one, one)
@@ -40,7 +40,7 @@ def test_nothing_lies_between_a_snapshot_and_itself(one: Snapshot) -> None:
 
 
 @given(snapshots())
-def test_since_the_beginning_is_everything(new: Snapshot) -> None:
+def test_the_difference_from_an_empty_snapshot_is_everything(new: Snapshot) -> None:
     between = difference(snapshot(), new)
     everything = merge([s.aggregate for s in new.operations if s.aggregate.count])
     assert merge([s.aggregate for s in between.operations]) == everything

@@ -55,7 +55,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 def test_it_does_nothing_until_released(tmp_path: Path) -> None:
     made = tmp_path / "made"
     with StartedCommand(["touch", str(made)]) as child:
-        # Until then it is a copy of this process that waits.
+        # Before its release it is a waiting copy of this process.
         assert Path(f"/proc/{child.pid}/exe").readlink() == Path(sys.executable).resolve()
         assert child.poll() is None
         assert not made.exists()

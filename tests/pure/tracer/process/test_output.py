@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The output of a command is passed on in whole lines, in whatever pieces it arrives."""
+"""The output of a command is passed on in whole lines, even if it arrives in pieces."""
 
 import os
 import queue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Signals as events: none is invented, none is lost."""
+"""Signals as events: none is lost, and none is reported that was not sent."""
 
 import signal
 import subprocess
@@ -37,7 +37,7 @@ def wait_for_state(pid: int, states: str) -> None:
 
 
 def test_signals_are_fetched_not_handled() -> None:
-    # To this thread: others, which pytest has made, do not hold signals back.
+    # Send it to this thread: the threads that pytest made do not hold signals back.
     with Signals() as signals:
         assert signals.wait(0) is None
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The rows, the plain lines and the drawn tables, from snapshots made by hand."""
+"""The rows, the plain lines and the drawn tables, from given snapshots."""
 
 import io
 import shlex

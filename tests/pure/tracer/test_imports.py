@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The rooms of `tracer`: which modules there are, and which of them import which.
+"""The folders of `tracer`, and which modules may import which.
 
 Read from the source with `ast`, so that imports inside functions count too.
 """
@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("tracer", "lunatik_socket")
-ROOMS = {"cli", "doctor", "exporter", "kernel", "loading", "model", "process", "terminal"}
-OUTSIDE_THE_ROOMS = {"__init__", "__main__", "errors", "reader", "session"}
+FOLDERS = {"cli", "doctor", "exporter", "kernel", "loading", "model", "process", "terminal"}
+OUTSIDE_THE_FOLDERS = {"__init__", "__main__", "errors", "reader", "session"}
 
 
 def modules() -> dict[str, Path]:
@@ -56,13 +56,13 @@ IMPORTS = {
 }
 
 
-def room(module: str) -> str:
-    """`tracer.cli.entry` is in `tracer.cli`; `tracer.session` is a room of its own."""
+def folder(module: str) -> str:
+    """`tracer.cli` for `tracer.cli.entry`; `tracer.session` counts as a folder."""
     return ".".join(module.split(".")[:2])
 
 
 def cycle(graph: Mapping[str, set[str]]) -> list[str]:
-    """One cycle of the graph, its first node named again at the end; empty if there is none."""
+    """One cycle of the graph, its first node named again at the end; empty without a cycle."""
     finished: set[str] = set()
 
     def visit(node: str, path: list[str]) -> list[str]:
@@ -87,7 +87,7 @@ def importers(library: str) -> set[str]:
     }
 
 
-def test_a_cycle_is_found_wherever_it_lies() -> None:
+def test_a_cycle_is_found_anywhere_in_the_graph() -> None:
     assert cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert cycle({"a": {"a"}}) == ["a", "a"]
@@ -101,22 +101,22 @@ def test_imports_in_functions_and_relative_imports_are_seen() -> None:
     assert imported("tracer.cli", "from . import entry", is_package=True) == {"tracer.cli.entry"}
 
 
-def test_every_module_of_the_tracer_is_in_a_room() -> None:
+def test_every_module_of_the_tracer_is_in_a_listed_folder() -> None:
     tracer = ROOT / "tracer"
-    assert {path.stem for path in tracer.glob("*.py")} == OUTSIDE_THE_ROOMS
-    assert {path.parent.name for path in tracer.glob("*/__init__.py")} == ROOMS
+    assert {path.stem for path in tracer.glob("*.py")} == OUTSIDE_THE_FOLDERS
+    assert {path.parent.name for path in tracer.glob("*/__init__.py")} == FOLDERS
 
 
 def test_no_modules_import_each_other_in_a_cycle() -> None:
     assert cycle(IMPORTS) == []
 
 
-def test_no_rooms_of_the_tracer_import_each_other_in_a_cycle() -> None:
-    rooms: dict[str, set[str]] = {}
+def test_no_folders_of_the_tracer_import_each_other_in_a_cycle() -> None:
+    folders: dict[str, set[str]] = {}
     for name, targets in IMPORTS.items():
-        inside = {room(target) for target in targets if target.startswith("tracer.")}
-        rooms.setdefault(room(name), set()).update(inside - {room(name)})
-    assert cycle(rooms) == []
+        inside = {folder(target) for target in targets if target.startswith("tracer.")}
+        folders.setdefault(folder(name), set()).update(inside - {folder(name)})
+    assert cycle(folders) == []
 
 
 def test_the_socket_api_imports_nothing_of_the_tracer() -> None:
@@ -125,9 +125,9 @@ def test_the_socket_api_imports_nothing_of_the_tracer() -> None:
 
 def test_the_model_imports_only_the_model_and_the_standard_library() -> None:
     for name, targets in IMPORTS.items():
-        if room(name) == "tracer.model":
+        if folder(name) == "tracer.model":
             foreign = {t for t in targets if t.split(".")[0] not in sys.stdlib_module_names}
-            assert {t for t in foreign if room(t) != "tracer.model"} == set(), name
+            assert {t for t in foreign if folder(t) != "tracer.model"} == set(), name
 
 
 @pytest.mark.parametrize(
