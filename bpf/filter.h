@@ -11,7 +11,8 @@
  * Maps
  *   followed  tgid / 64 -> a byte for each of 64 tgids. An array, since the JIT inlines its
  *             look-up. Bytes and not bits, since several threads of a process may end at
- *             once: a store of a byte is atomic, and harmless when made twice.
+ *             once: a store of a byte is atomic, and harmless when made twice. Sized by the
+ *             kernel's PID_MAX_LIMIT, 4 MB: pid_max may be raised while tracing.
  *   cgroups   0 -> cgroup
  * Overhead  docs/benchmarks.md
  * Caveats   The cgroup is the one that had the path when tracing began.

@@ -77,6 +77,9 @@ _FOLLOWING = {
 
 _THREADS_AT_LEAST = 4096
 
+_PID_MAX_LIMIT = 4 * 1024 * 1024
+"""The kernel's own limit of pid_max on 64-bit machines (include/linux/threads.h)."""
+
 _FIELDS = (
     ("task_struct", "pid"),
     ("task_struct", "tgid"),
@@ -242,8 +245,8 @@ def _filter_macros(config: Config) -> dict[str, object]:
     chosen = config.filter
     macros: dict[str, object] = {}
     if chosen.pids:
-        pid_max = int(Path("/proc/sys/kernel/pid_max").read_text())
-        macros |= {"FILTER_PIDS": 1, "FOLLOWED_ROWS": pid_max // 64 + 1}
+        # Not by pid_max as it is now: it may be raised while tracing.
+        macros |= {"FILTER_PIDS": 1, "FOLLOWED_ROWS": _PID_MAX_LIMIT // 64}
     if chosen.follow_forks:
         macros["FOLLOW_FORKS"] = 1
     if config.tracer_pid:

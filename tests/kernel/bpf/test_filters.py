@@ -72,6 +72,24 @@ def test_process_that_ends_is_forgotten() -> None:
             )
 
 
+def test_pid_max_raised_while_tracing() -> None:
+    """Children with ids above the maximum that held when tracing began are followed too."""
+    pid_max, last_pid = Path("/proc/sys/kernel/pid_max"), Path("/proc/sys/kernel/ns_last_pid")
+    old = pid_max.read_text()
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+    try:
+        pid_max.write_text("32768")
+        with Session(Config(filter=chosen, operations=("send",))) as session:
+            pid_max.write_text("4194304")
+            last_pid.write_text("4194000")
+            child = Child(send)
+            assert child.wait() == 0
+            assert child.pid > 32768
+            assert session.snapshot().total("send").count == N
+    finally:
+        pid_max.write_text(old)
+
+
 def test_no_such_process() -> None:
     gone = Child(lambda: None)
     gone.wait()
