@@ -4,17 +4,21 @@
  *
  *   FILTER_PIDS    the thread group is in `followed`; with FOLLOW_FORKS its later children too
  *   FILTER_COMMS   the thread's name is one of COMM_MATCHES(first 8 bytes, last 8 bytes)
- *   FILTER_CGROUP  the thread is in the cgroup of `cgroups`[0], or below it
+ *   FILTER_CGROUP  the thread is in the cgroup of `cgroups`[0], or below it; with CGROUP_LEVEL also
+ *                  in or below that of `cgroup_made_anew`[0] (bpf/cgroups.bpf.c)
  *   TRACER_TGID    the tracer itself: never traced
  *
  * Probes    none of its own
  * Maps
  *   followed  tgid / 64 -> a byte for each of 64 tgids. An array, since the JIT inlines its
  *             look-up. Bytes and not bits, since several threads of a process may end at
- *             once: a store of a byte is atomic, and harmless when made twice.
+ *             once: a store of a byte is atomic, and harmless when made twice. Sized by the
+ *             kernel's PID_MAX_LIMIT, 4 MB: pid_max may be raised while tracing.
  *   cgroups   0 -> cgroup
+ *   cgroup_made_anew
+ *             0 -> the id of the last cgroup that was made under the path while tracing; 0: none
  * Overhead  docs/benchmarks.md
- * Caveats   The cgroup is the one that had the path when tracing began.
+ * Caveats   Without CGROUP_LEVEL, a cgroup made anew counts from the next snapshot on.
  */
 #pragma once
 
@@ -51,6 +55,23 @@ static __always_inline void set_followed(u32 tgid, u8 value)
 
 #ifdef FILTER_CGROUP
 BPF_CGROUP_ARRAY(cgroups, 1);
+
+#ifdef CGROUP_LEVEL
+BPF_ARRAY(cgroup_made_anew, u64, 1);
+
+static __always_inline bool is_in_cgroup_made_anew(void)
+{
+	u32 zero = 0;
+	u64 *id = cgroup_made_anew.lookup(&zero);
+
+	return id && *id && bpf_get_current_ancestor_cgroup_id(CGROUP_LEVEL) == *id;
+}
+#else
+static __always_inline bool is_in_cgroup_made_anew(void)
+{
+	return false;
+}
+#endif
 #endif
 
 /* The filters whose result does not change while a thread lives. */
@@ -82,7 +103,7 @@ static __always_inline bool is_traced_now(void)
 	}
 #endif
 #ifdef FILTER_CGROUP
-	if (cgroups.check_current_task(0) <= 0)
+	if (cgroups.check_current_task(0) <= 0 && !is_in_cgroup_made_anew())
 		return false;
 #endif
 	return true;

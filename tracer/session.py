@@ -47,6 +47,8 @@ class Session:
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: Reader | None = None
         self._returns_unseen = 0
+        self._cgroup: Path | None = None
+        self._cgroup_id = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -60,7 +62,7 @@ class Session:
         require_basics()
         _require_processes(self.config.filter.pids)
         if self.config.filter.cgroup is not None:
-            cgroup_directory(self.config.filter.cgroup)
+            self._cgroup = cgroup_directory(self.config.filter.cgroup)
         try:
             self._start()
         except BaseException:
@@ -99,6 +101,7 @@ class Session:
         """All numbers as of now. Takes some system calls; does not change what is counted."""
         loaded = self._running()
         assert self._reader is not None
+        self._follow_cgroup(self._reader)
         by_kprobe = loaded.plan.functions == "kprobe" or loaded.plan.operations == "kprobe_multi"
         with _alone_on_this_cpu() if by_kprobe else contextlib.nullcontext():
             return self._reader.read(self._returns_unseen)
@@ -118,12 +121,26 @@ class Session:
         chosen = self.config.filter
         if chosen.pids:
             reader.follow(chosen.pids)
-        if chosen.cgroup is not None:
-            directory = os.open(cgroup_directory(chosen.cgroup), os.O_RDONLY)
-            try:
+        self._follow_cgroup(reader)
+
+    def _follow_cgroup(self, reader: Reader) -> None:
+        """Trace the cgroup that has the path of the filter now; the last one while none has it.
+
+        A service that restarts has its cgroup removed and made anew under the same path.
+        """
+        if self._cgroup is None:
+            return
+        try:
+            directory = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            number = os.fstat(directory).st_ino
+            if number != self._cgroup_id:
                 reader.choose_cgroup(directory)
-            finally:
-                os.close(directory)
+                self._cgroup_id = number
+        finally:
+            os.close(directory)
 
     def _know_threads_already_blocked(self, reader: Reader) -> None:
         """Make threads known that are in a call that does not count, as if seen entering it.

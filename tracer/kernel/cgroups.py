@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tracer.errors import UnsupportedError, UsageError
 
-__all__ = ["cgroup_directory", "cgroup_path"]
+__all__ = ["cgroup_directory", "cgroup_path", "path_in_kernel"]
+
+_INITIAL_CGROUP_NAMESPACE = 0xEFFFFFFB  # the kernel's PROC_CGROUP_INIT_INO
 
 
 @functools.cache
@@ -39,6 +41,27 @@ def cgroup_directory(path: str) -> Path:
         f'no such directory below "{mount_point}"',
         hint="systemd-cgls lists all cgroups",
     )
+
+
+def path_in_kernel(directory: Path) -> str | None:
+    """The path that the kernel has for the cgroup of this directory, from the hierarchy's root.
+
+    None in a cgroup namespace, where that is not known.
+    """
+    if Path("/proc/self/ns/cgroup").stat().st_ino != _INITIAL_CGROUP_NAMESPACE:
+        return None
+    below = directory.resolve().relative_to(_mount_point().resolve())
+    return str(Path(_mounted_root()) / below)
+
+
+def _mounted_root() -> str:
+    """The cgroup that is mounted at the mount point: another one than the root in a bind mount."""
+    # "41 31 0:38 /root /mount/point rw,relatime - cgroup2 cgroup2 rw"; see proc_pid_mountinfo(5)
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[4] == str(_mount_point()) and "cgroup2" in fields[6:]:
+            return fields[3]
+    return "/"
 
 
 def cgroup_path(number: int) -> str:

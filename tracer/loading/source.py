@@ -6,12 +6,14 @@ in place of their #include lines here, with #line directives, so that the compil
 the right file and line.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from tracer.kernel.btf import KernelTypes
+from tracer.kernel.cgroups import cgroup_directory, path_in_kernel
 from tracer.loading.attachments import COPY, Attachment
 from tracer.loading.function_layer import FUNCTION_PATHS, FunctionLayer, function_layer
 from tracer.loading.instructions import cast_macros
@@ -77,6 +79,11 @@ _FOLLOWING = {
 
 _THREADS_AT_LEAST = 4096
 
+_PID_MAX_LIMIT = 4 * 1024 * 1024
+"""The kernel's own limit of pid_max on 64-bit machines (include/linux/threads.h)."""
+
+_CGROUP_PATH_SIZE = 1024  # with its end; the kernel's TRACE_CGROUP_PATH_LEN
+
 _FIELDS = (
     ("task_struct", "pid"),
     ("task_struct", "tgid"),
@@ -102,6 +109,13 @@ _FIELDS = (
     ("sock_common", "skc_family"),
     ("sock_common", "skc_num"),
     ("sock_common", "skc_dport"),
+)
+
+_FIELDS_OF_CGROUPS = (
+    ("cgroup", "root"),
+    ("cgroup", "kn"),
+    ("cgroup_root", "hierarchy_id"),
+    ("kernfs_node", "id"),
 )
 
 
@@ -135,14 +149,19 @@ def build(config: Config, plan: Plan, types: KernelTypes) -> Program:
     operations = operation_layer(
         config, plan.operations, types, with_functions=bool(functions.functions)
     )
+    of_cgroup = _cgroup_macros(config, types)
     macros = (
         _macros(config, types)
+        | of_cgroup
         | cast_macros(plan.casts)
         | dict(operations.macros)
         | dict(functions.macros)
     )
     following = tuple(_following(config, with_copies=plan.copies))
     files = ["operations", *(["functions"] if functions.functions else []), "processes"]
+    if "CGROUP_LEVEL" in of_cgroup:
+        files.append("cgroups")
+        following += (Attachment("raw_tracepoint", "on_cgroup_made", "cgroup_mkdir"),)
     expanded: set[Path] = set()
     text = "\n".join(
         [
@@ -242,8 +261,8 @@ def _filter_macros(config: Config) -> dict[str, object]:
     chosen = config.filter
     macros: dict[str, object] = {}
     if chosen.pids:
-        pid_max = int(Path("/proc/sys/kernel/pid_max").read_text())
-        macros |= {"FILTER_PIDS": 1, "FOLLOWED_ROWS": pid_max // 64 + 1}
+        # Not by pid_max as it is now: it may be raised while tracing.
+        macros |= {"FILTER_PIDS": 1, "FOLLOWED_ROWS": _PID_MAX_LIMIT // 64}
     if chosen.follow_forks:
         macros["FOLLOW_FORKS"] = 1
     if config.tracer_pid:
@@ -251,9 +270,35 @@ def _filter_macros(config: Config) -> dict[str, object]:
     if chosen.comms:
         tests = " || ".join(_comm_test(comm) for comm in chosen.comms)
         macros |= {"FILTER_COMMS": 1, "COMM_MATCHES(first, last)": tests}
-    if chosen.cgroup:
-        macros["FILTER_CGROUP"] = 1
     return macros
+
+
+def _cgroup_macros(config: Config, types: KernelTypes) -> dict[str, object]:
+    """For the filter by cgroup, and for the program that sees it made anew, if there is a way."""
+    if config.filter.cgroup is None:
+        return {}
+    macros: dict[str, object] = {"FILTER_CGROUP": 1}
+    path = path_in_kernel(cgroup_directory(config.filter.cgroup))
+    if path in (None, "/") or len(os.fsencode(path)) >= _CGROUP_PATH_SIZE:
+        return macros
+    for struct, field in _FIELDS_OF_CGROUPS:
+        macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
+    return macros | {
+        "CGROUP_LEVEL": path.count("/"),
+        "CGROUP_PATH_SIZE": len(os.fsencode(path)) + 1,
+        "CGROUP_PATH_MATCHES(words)": _words_test(os.fsencode(path) + b"\0"),
+    }
+
+
+def _words_test(text: bytes) -> str:
+    """A C test whether `words`, an array of u64, begins with these bytes."""
+    tests = []
+    for start in range(0, len(text), 8):
+        part = text[start : start + 8]
+        mask = int.from_bytes(b"\xff" * len(part), "little")
+        number = int.from_bytes(part, "little")
+        tests.append(f"((words)[{start // 8}] & {mask:#x}ULL) == {number:#x}ULL")
+    return " && ".join(tests)
 
 
 def _comm_test(comm: str) -> str:

@@ -16,6 +16,7 @@ import lunatik_socket
 from tests.kernel.bpf.sockets import N, tcp_pair
 from tests.kernel.children import Child, wait_until
 from tracer.errors import UsageError
+from tracer.loading import source
 from tracer.model.config import Config, Filter
 from tracer.session import Session
 
@@ -70,6 +71,24 @@ def test_process_that_ends_is_forgotten() -> None:
                 lambda: not any(any(value) for _, value in followed.items()),
                 "the child not to be followed any more",
             )
+
+
+def test_pid_max_raised_while_tracing() -> None:
+    """Children with ids above the maximum that held when tracing began are followed too."""
+    pid_max, last_pid = Path("/proc/sys/kernel/pid_max"), Path("/proc/sys/kernel/ns_last_pid")
+    old = pid_max.read_text()
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+    try:
+        pid_max.write_text("32768")
+        with Session(Config(filter=chosen, operations=("send",))) as session:
+            pid_max.write_text("4194304")
+            last_pid.write_text("4194000")
+            child = Child(send)
+            assert child.wait() == 0
+            assert child.pid > 32768
+            assert session.snapshot().total("send").count == N
+    finally:
+        pid_max.write_text(old)
 
 
 def test_no_such_process() -> None:
@@ -157,6 +176,49 @@ def test_cgroup_and_below(cgroup: Path) -> None:
         assert Child(lambda: _send_inside(cgroup)).wait() == 0
         assert Child(lambda: _send_inside(cgroup / "inner")).wait() == 0
         assert session.snapshot().total("send").count == 2 * N
+
+
+def _make_anew(cgroup: Path) -> None:
+    (cgroup / "inner").rmdir()
+    cgroup.rmdir()
+    (cgroup / "inner").mkdir(parents=True)
+
+
+def test_cgroup_made_anew(cgroup: Path) -> None:
+    """As at the restart of a service. Not one call is missed, though no snapshot is in between."""
+    with Session(Config(filter=Filter(cgroup=cgroup.name), operations=("send",))) as session:
+        assert Child(lambda: _send_inside(cgroup)).wait() == 0
+        for _ in range(2):
+            _make_anew(cgroup)
+            assert Child(lambda: _send_inside(cgroup)).wait() == 0
+            assert Child(lambda: _send_inside(cgroup / "inner")).wait() == 0
+        send()  # outside
+        assert session.snapshot().total("send").count == 5 * N
+
+
+def test_another_cgroup_made_anew_does_not_count(cgroup: Path) -> None:
+    name = str(Path(cgroup.name) / "inner")
+    with Session(Config(filter=Filter(cgroup=name), operations=("send",))) as session:
+        other = cgroup.with_name(cgroup.name + "-other")
+        (other / "inner").mkdir(parents=True)
+        try:
+            assert Child(lambda: _send_inside(other / "inner")).wait() == 0
+        finally:
+            (other / "inner").rmdir()
+            other.rmdir()
+        assert session.snapshot().total("send").count == 0
+
+
+def test_cgroup_made_anew_in_a_cgroup_namespace(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the path that the kernel has, the new cgroup counts from the next snapshot on."""
+    monkeypatch.setattr(source, "path_in_kernel", lambda _: None)
+    with Session(Config(filter=Filter(cgroup=cgroup.name), operations=("send",))) as session:
+        _make_anew(cgroup)
+        session.snapshot()
+        assert Child(lambda: _send_inside(cgroup)).wait() == 0
+        assert session.snapshot().total("send").count == N
 
 
 def test_no_such_cgroup() -> None:
