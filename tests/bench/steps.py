@@ -23,9 +23,9 @@ __all__ = ["measure"]
 _STEPS = {
     "step_empty": "an empty program, the account included",
     "step_clock": "reading the clock (at entry and at exit)",
-    "step_table": "whether the number is in the table, in an array",
-    "step_thread": "at entry: finding the thread's slot, in an array; is it its own, the filter",
-    "step_thread_again": "at exit: finding it",
+    "step_table": "looking the number up in the table of system calls",
+    "step_thread": "at entry: finding and checking the thread's slot, and the filter",
+    "step_thread_again": "at exit: finding the slot",
     "step_newcomer": "for comparison: asking the kernel for task and ids, the filter",
     "step_counter": "counting (at entry and at exit), in a per-CPU array",
     "step_thread_and_socket": "from the thread and the descriptor to the socket",
