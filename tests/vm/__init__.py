@@ -20,4 +20,7 @@ test's author should know:
 - Oops, panic and hang end the guest and fail the run; the last lines of the console are shown.
 - In-kernel sockets to count by: `tests.vm.nvme_tcp_loop`. Debian 12's bpftrace, to count beside
   us, attaches kprobes and tracepoints on all four kernels, and fentry on all but 5.10.
+- ``tests/vm/module`` is a kernel module that calls every in-kernel socket operation.
+  `tests.vm.kernel_module` builds it on the host, for each kernel with its own headers and
+  compiler; ``LUNATIK_SOCKET_TEST_MODULE`` tells the guest where it is.
 """
