@@ -34,6 +34,7 @@ VM_TESTS = [
     for name in (
         "loading/test_hand_over",
         "bpf/test_in_kernel",
+        "bpf/test_kernel_module",
         "bpf/test_exact",
         "bpf/test_errors",
         "bpf/test_functions",

@@ -21,4 +21,7 @@ write tests, know this:
 - `tests.vm.nvme_tcp_loop` makes in-kernel sockets with a known number of calls. To count the same
   independently, Debian 12's bpftrace attaches kprobes and tracepoints on all four kernels, and
   fentry on all but 5.10.
+- ``tests/vm/module`` is a kernel module that calls every in-kernel socket operation.
+  `tests.vm.kernel_module` builds it on the host, for each kernel with its own headers and
+  compiler; ``LUNATIK_SOCKET_TEST_MODULE`` is its path in the guest.
 """

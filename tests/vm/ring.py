@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.vm import kernels, machine
+from tests.vm import kernel_module, kernels, machine
 from tests.vm.command import Place, main, pytest_command
 from tests.vm.kernels import Kernel
 
@@ -20,24 +20,29 @@ TEST_TIMEOUT_SECONDS = 600
 def prepare(name: str, refresh: bool) -> Place:
     """Fetch a kernel if it is not in the cache, and return it as a place to run in."""
     kernel = kernels.fetch(name, refresh=refresh)
+    module = kernel_module.build(kernel, refresh=refresh)
 
     def run(
         arguments: Sequence[str], results: Path, timeout: float, on_line: Callable[[str], None]
     ) -> int:
         return machine.run(
-            kernel, command(kernel, arguments), results, timeout=timeout, on_line=on_line
+            kernel, command(kernel, module, arguments), results, timeout=timeout, on_line=on_line
         )
 
     return Place({"release": kernel.release}, run)
 
 
-def command(kernel: Kernel, arguments: Sequence[str]) -> str:
-    """Return the command for the guest: pytest, with the name of the kernel in the environment."""
+def command(kernel: Kernel, module: Path, arguments: Sequence[str]) -> str:
+    """Return the command for the guest: pytest, with kernel and module in the environment."""
     pytest = pytest_command(
         sys.executable, arguments, "/run/results/junit.xml",
         timeout=TEST_TIMEOUT_SECONDS, default=TESTS,
     )  # fmt: skip
-    return f"export LUNATIK_SOCKET_RING={shlex.quote('kernel/' + kernel.name)}\n({pytest})"
+    ring = shlex.quote(f"kernel/{kernel.name}")
+    return (
+        f"export LUNATIK_SOCKET_RING={ring} {kernel_module.VARIABLE}={shlex.quote(str(module))}\n"
+        f"({pytest})"
+    )
 
 
 if __name__ == "__main__":
