@@ -86,9 +86,11 @@ def trace(
         last = session.snapshot()
         if relay is not None:
             relay.finish()
-        view.finish(last)
+        failed_to_serve = _failed_to_serve(subject, status)
+        if not failed_to_serve:
+            view.finish(last)
         view.end()
-        if not options.quiet and not _failed_to_serve(subject, status):
+        if not options.quiet and not failed_to_serve:
             print_summary(header, first, last, stream)
         for write in writers:
             write(last)

@@ -145,7 +145,7 @@ def _prometheus_failure(where: Address, last_line: str) -> TracerError:
         "start Prometheus on",
         shown(where),
         found[1] if found else last_line,
-        hint="choose another address with --prometheus",
+        hint="choose another with --prometheus",
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line on this kernel: what it traces, how it ends, what it refuses."""
+"""The command line on this kernel: what it traces, how it ends, which errors it reports."""
 
 import fcntl
 import json
@@ -87,7 +87,7 @@ def test_a_command_that_cannot_be_run(command: str, status: int) -> None:
     assert done.returncode == status
 
 
-def test_json_leaves_standard_output_to_the_numbers() -> None:
+def test_with_json_standard_output_has_only_the_numbers() -> None:
     done = run("trace", *QUICK, "--json", "--", "echo", "said by the command")
     assert json.loads(done.stdout)["tracer"]["mechanisms"] == ["tracepoint"]
     assert "said by the command\n" in done.stderr
@@ -123,7 +123,7 @@ def test_unwritable_output(path: str, cause: str) -> None:
     assert done.returncode == 3
 
 
-def test_a_reader_that_goes_away() -> None:
+def test_a_closed_pipe_on_standard_output_ends_it() -> None:
     with started("trace", "--all", "--no-metrics", "--interval", "0.05") as process:
         read_until(process, "# tracing every process")
         assert process.stdout is not None
@@ -185,7 +185,7 @@ def test_unknown_cgroup() -> None:
     assert (done.stderr.count("\n"), done.returncode) == (1, 2)
 
 
-def test_a_mechanism_that_is_not_to_be_had_is_one_line() -> None:
+def test_a_mechanism_that_does_not_work_is_one_line() -> None:
     for mechanism in ("kprobe", "fentry"):
         done = run("trace", "--no-metrics", "--mechanism", mechanism, "--", "true")
         assert re.fullmatch(f"lunatik-socket: cannot .*{mechanism}.*; .*\n", done.stderr)
@@ -225,7 +225,7 @@ def test_by_comm_over_the_whole_machine() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_sums_up_and_ends(number: int) -> None:
+def test_a_signal_prints_the_summary_and_ends(number: int) -> None:
     with started("trace", "--all", *QUICK) as process:
         read_until(process, "# tracing every process")
         process.send_signal(number)
@@ -365,7 +365,7 @@ def test_a_live_table_in_a_terminal() -> None:
     assert re.search(r"^getpeername +tcp .* \d+ ENOTCONN", summary, re.MULTILINE)
 
 
-def test_ctrl_c_lets_the_server_end_and_sums_up() -> None:
+def test_ctrl_c_lets_the_server_end_and_prints_the_summary() -> None:
     status, output = in_terminal(*serve(free_port(), *QUICK), keys=b"\x03", after=b"listening on")
     assert status == 0
     assert "stopping, with 0 clients connected" in output
@@ -404,7 +404,7 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in done.stderr
 
 
-def test_a_terminal_without_our_letters_is_no_reason_to_fail() -> None:
+def test_a_terminal_without_unicode_gets_replacement_characters() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     command = ("trace", "--no-metrics", "--operation", "connect", "--")
     done = run(*command, sys.executable, "-c", WORKLOAD, env=environment)

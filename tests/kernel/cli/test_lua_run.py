@@ -20,7 +20,7 @@ from tests.kernel.cli.command_line import TIMEOUT_SECONDS, counts, read_until, r
 BLOCK = bytes(range(251)) * 4178  # a little over 1 MiB, and no power of two
 BLOCKS = 100
 BODY_BYTES = len(BLOCK) * BLOCKS
-DOWNLOAD_SECONDS = 240  # an emulated machine takes its time
+DOWNLOAD_SECONDS = 240  # an emulated machine is slow
 
 
 def serve_once(listener: socket.socket, request: list[bytes]) -> None:
@@ -113,7 +113,7 @@ os.exit(7)
 """
 
 
-def test_a_script_is_traced_alone_and_its_words_are_not_the_numbers(tmp_path: Path) -> None:
+def test_a_script_is_traced_alone_and_its_output_goes_to_standard_error(tmp_path: Path) -> None:
     script = tmp_path / "script.lua"
     script.write_text(SCRIPT)
     done = run("run", "--trace", "--no-metrics", "--json", str(script))

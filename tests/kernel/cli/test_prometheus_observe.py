@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`observe` as a user has it: one command, three addresses, one Ctrl-C.
+"""`observe` as a user runs it: one command, three addresses, one Ctrl-C.
 
 It runs in a network namespace of its own, where its usual ports are free.
 """

@@ -12,7 +12,7 @@ from tracer.cli.dashboards import command, dashboards_directory, export_dashboar
 from tracer.errors import TracerError
 
 
-def test_they_are_found_in_the_source_tree() -> None:
+def test_the_dashboards_are_found_in_the_source_tree() -> None:
     assert dashboards_directory() == DIRECTORY
 
 
@@ -38,7 +38,7 @@ def test_an_export_has_every_board_rule_and_provisioning_file(tmp_path: Path) ->
         )
 
 
-def test_a_second_export_replaces_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+def test_a_second_export_replaces_its_files_and_no_others(tmp_path: Path) -> None:
     own = tmp_path / "grafana" / "own.json"
     own.parent.mkdir()
     own.write_text("mine")
