@@ -47,7 +47,11 @@ test-document: ready-test ## Run the Lua examples of the document that defines t
 	@DOCUMENT='$(DOCUMENT)' $(PYTHON) -m pytest tests/document $(TESTS)
 
 .PHONY: test-long
-test-long: test-kernels test-userlands ## Run test-kernels and test-userlands, which take longer than `make test` (root)
+test-long: test-stops test-kernels test-userlands ## Run test-stops, test-kernels and test-userlands, which take long (root)
+
+.PHONY: test-stops
+test-stops: ready-test ## Stop and continue, freeze and thaw a tracer 1,000 times each under load (root)
+	@STOP_CYCLES=1000 $(PYTHON) -m pytest --timeout 900 tests/kernel/cli/test_stopped_tracer.py $(TESTS)
 
 .PHONY: test-kernels
 test-kernels: ready-test ## Run the kernel tests on four kernels in VMs; writes docs/coverage.md

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracer.process.command import StartedCommand
+from tracer.process.hang_up import is_session_leader, leave_lost_terminal
 from tracer.process.signals import Signals
 from tracer.session import Session
 from tracer.terminal.view import View
@@ -49,13 +50,21 @@ class Loop:
                 self._time_is_up()
                 continue
             if now >= tick:
-                self._view.update(self._session.snapshot())
+                self._update()
                 tick = max(tick + self._interval, now)
             until = tick if self._stop_at is None else min(tick, self._stop_at)
             arrived = self._signals.wait(until - time.monotonic())
             if arrived is not None and arrived.number != signal.SIGCHLD:
                 self._signalled(arrived.number, to_group=arrived.to_group)
         return self._status or 0
+
+    def _update(self) -> None:
+        snapshot = self._session.snapshot()
+        try:
+            self._view.update(snapshot)
+        except OSError:
+            if not leave_lost_terminal():  # the signal that tells of it comes a moment later
+                raise
 
     def _is_over(self) -> bool:
         if self._status is not None:
@@ -77,7 +86,10 @@ class Loop:
             self._stop_at = time.monotonic() + _GRACE_SECONDS
 
     def _signalled(self, number: int, *, to_group: bool) -> None:
+        hung_up = number == signal.SIGHUP and to_group
+        if hung_up:
+            leave_lost_terminal()
         if self._child is None:
             self._status = 0
-        elif not to_group:
+        elif not to_group or (hung_up and is_session_leader()):
             self._child.send(number)

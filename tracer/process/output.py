@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
+from tracer.process.hang_up import leave_lost_terminal
+
 __all__ = ["Relay"]
 
 _CHUNK_BYTES = 1 << 16
@@ -47,7 +49,16 @@ class Relay:
         while chunk := os.read(self._read_end, _CHUNK_BYTES):
             lines, newline, rest = (rest + chunk).rpartition(b"\n")
             if newline:
-                say(lines.decode(errors="replace"))
+                _show(say, lines)
         if rest:
-            say(rest.decode(errors="replace"))
+            _show(say, rest)
         os.close(self._read_end)
+
+
+def _show(say: Callable[[str], None], text: bytes) -> None:
+    """Go on without the terminal if it hangs up: a full pipe would stop the command."""
+    try:
+        say(text.decode(errors="replace"))
+    except OSError:
+        if not leave_lost_terminal():
+            raise
