@@ -15,6 +15,7 @@
 #pragma once
 
 #include "current.h"
+#include "service_port.h"
 
 #define AF_UNIX 1
 #define AF_INET 2
@@ -31,7 +32,10 @@
 
 struct socket_description {
 	u32 transport;
-	u32 port; /* the lower of both ends': usually the service's, not the client's */
+#ifdef LABEL_PORT
+	u32 port; /* the service's */
+	void *sk; /* to find the port at the return of a call that sets it */
+#endif
 };
 
 /* The type counts too: a raw socket may have the number of TCP or UDP as its protocol. */
@@ -73,16 +77,16 @@ static __always_inline void describe_sock(struct socket_description *to, void *s
 static __always_inline void describe_port(struct socket_description *to, void *sk)
 {
 #ifdef LABEL_PORT
-	u16 local = 0, peer = 0;
-
-	if (to->transport != TRANSPORT_TCP && to->transport != TRANSPORT_UDP)
-		return;
-	READ_FIELD(&local, sk, SOCK_COMMON_SKC_NUM);
-	READ_FIELD(&peer, sk, SOCK_COMMON_SKC_DPORT);
-	peer = __builtin_bswap16(peer);
-	to->port = peer && peer < local ? peer : local;
+	to->port = service_port(to->transport, sk);
+	to->sk = sk;
 #endif
 }
+
+#ifdef LABEL_PORT
+#define SET_PORT(to, description) ((to)->port = (description)->port)
+#else
+#define SET_PORT(to, description)
+#endif
 
 /*
  * Addresses that save following the pointers to their end: which file operations are those of

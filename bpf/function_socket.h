@@ -40,7 +40,7 @@ static __always_inline void frame_of_socket(struct frame *frame, void *socket)
 		describe_sock(&to, sk);
 	describe_port(&to, sk);
 	frame->transport = to.transport;
-	frame->port = to.port;
+	SET_PORT(frame, &to);
 }
 
 /* Functions of a protocol: its sockets are all of one transport. */
@@ -55,7 +55,7 @@ static __always_inline void frame_of_sock(struct frame *frame, void *sk, u32 tra
 	frame->path = path_of_file(file);
 	describe_port(&to, sk);
 	frame->transport = to.transport;
-	frame->port = to.port;
+	SET_PORT(frame, &to);
 }
 
 static __always_inline void frame_of_inode_file(struct frame *frame, void *file)
@@ -68,7 +68,7 @@ static __always_inline void frame_of_inode_file(struct frame *frame, void *file)
 	describe_sock(&to, sk);
 	describe_port(&to, sk);
 	frame->transport = to.transport;
-	frame->port = to.port;
+	SET_PORT(frame, &to);
 	frame->path = PATH_USER;
 }
 

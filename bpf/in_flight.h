@@ -54,6 +54,9 @@ struct call {
 	u8 bytes;     /* BYTES_NONE and so on */
 	u32 number;   /* the system call's */
 	u32 pad;
+#ifdef LABEL_PORT
+	u64 sk; /* the socket's struct sock; 0 if the call is on none */
+#endif
 };
 
 BPF_HASH(threads, u32, struct call, THREADS);

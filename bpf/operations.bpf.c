@@ -73,7 +73,10 @@ static __always_inline void start_call(struct call *call, struct system_call *kn
 	call->transport = socket->transport;
 	call->bytes = known->bytes;
 	call->number = number;
-	call->port = socket->port;
+	SET_PORT(call, socket);
+#ifdef LABEL_PORT
+	call->sk = (u64)socket->sk;
+#endif
 	if (known->bytes == BYTES_MESSAGE_VECTOR)
 		call->messages = argument(registers, ARGUMENT_2);
 	call->start_ns = bpf_ktime_get_ns();
@@ -129,12 +132,30 @@ static __always_inline void add_bytes_of_messages(struct cell *cell, u64 message
 	}
 }
 
+/*
+ * Calls that give a socket its port have it when they return. Not those that end a socket: its
+ * memory may be another's by then.
+ */
+static __always_inline u32 port_at_return(struct call *call)
+{
+#ifdef LABEL_PORT
+	u32 operation = call->operation;
+
+	if (call->sk &&
+	    (operation == OPERATION_CONNECT || operation == OPERATION_BIND ||
+	     (!call->port && (operation == OPERATION_SEND || operation == OPERATION_SENDMSG ||
+			      operation == OPERATION_LISTEN))))
+		return service_port(call->transport, (void *)call->sk);
+#endif
+	return call->port;
+}
+
 static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 {
 	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
 	u64 bytes = call->bytes == BYTES_RETURNED && ret > 0 ? ret : 0;
 	struct probe_stats *stats = probes.lookup(&probe);
-	struct cell *cell = labelled_cell(index, call->port, call->pid_tgid);
+	struct cell *cell = labelled_cell(index, port_at_return(call), call->pid_tgid);
 
 	if (stats)
 		stats->returned++;

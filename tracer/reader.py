@@ -104,6 +104,13 @@ class Reader:
         """Trace the cgroup with this directory; for programs compiled with a filter by cgroup."""
         self._set_first("cgroups", descriptor)
 
+    def set_listening(self, ports: Iterable[int]) -> None:
+        """Sockets with these local ports are the service's; for programs that label by port."""
+        ports_map = self._maps["listening"]
+        one = ports_map.layout.value.pack(**{VALUE: 1})
+        for port in ports:
+            ports_map.update(ports_map.layout.key.pack(**{VALUE: port}), one)
+
     def arm(self) -> None:
         """Tell the programs that all probes are attached; they then count returns without entry."""
         self._set_first("armed", 1)

@@ -21,6 +21,7 @@ from tracer.kernel.blocked_threads import blocked_threads
 from tracer.kernel.capabilities import in_initial_pid_namespace, require_basics
 from tracer.kernel.cgroups import cgroup_directory
 from tracer.kernel.kprobe_events import remove_leftovers, start_guardian
+from tracer.kernel.listeners import listening_ports
 from tracer.kernel.program_info import enable_run_statistics
 from tracer.loading.parent import Loaded, load, program_for
 from tracer.model.config import Config
@@ -122,6 +123,8 @@ class Session:
         if chosen.pids:
             reader.follow(chosen.pids)
         self._follow_cgroup(reader)
+        if self.config.label == "port":
+            reader.set_listening(listening_ports())
 
     def _follow_cgroup(self, reader: Reader) -> None:
         """Trace the cgroup that has the path of the filter now; the last one while none has it.

@@ -77,6 +77,12 @@ _FOLLOWING = {
 }
 """The programs that follow processes, and their tracepoints (bpf/processes.bpf.c)."""
 
+_NOTING_PORTS = {
+    "on_socket_state": "inet_sock_set_state",
+    "on_socket_destroyed": "tcp_destroy_sock",
+}
+"""The programs that note the service's port of each TCP socket (bpf/ports.bpf.c)."""
+
 _THREADS_AT_LEAST = 4096
 
 _PID_MAX_LIMIT = 4 * 1024 * 1024
@@ -162,6 +168,12 @@ def build(config: Config, plan: Plan, types: KernelTypes) -> Program:
     if "CGROUP_LEVEL" in of_cgroup:
         files.append("cgroups")
         following += (Attachment("raw_tracepoint", "on_cgroup_made", "cgroup_mkdir"),)
+    if config.label == "port":
+        files.append("ports")
+        following += tuple(
+            Attachment("raw_tracepoint", program, tracepoint)
+            for program, tracepoint in _NOTING_PORTS.items()
+        )
     expanded: set[Path] = set()
     text = "\n".join(
         [
@@ -223,6 +235,7 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
         "armed",
         *(layer.MAPS if layer.functions else ()),
         *(["labelled_cells"] * (config.label is not None)),
+        *(["listening"] * (config.label == "port")),
         *(["followed"] * bool(config.filter.pids)),
         *(["cgroups"] * (config.filter.cgroup is not None)),
     )

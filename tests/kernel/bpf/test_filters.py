@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Who counts: processes, their children, names, cgroups, everyone but the tracer."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -290,33 +291,119 @@ def test_label_cgroup(cgroup: Path) -> None:
         assert _sends_by_label(session) == {f"/{cgroup.name}": N}
 
 
-def test_label_port() -> None:
-    server = lunatik_socket.new()
-    server.bind("127.0.0.1", 0)
+def _calls_by_port(session: Session) -> dict[str, dict[str | None, int]]:
+    """Calls by operation and port, without those on a socket that has none."""
+    result: dict[str, dict[str | None, int]] = {}
+    for series in session.snapshot().operations:
+        if series.label != "0":
+            ports = result.setdefault(series.name, {})
+            ports[series.label] = ports.get(series.label, 0) + series.aggregate.count
+    return result
+
+
+_BY_PORT = Config(
+    filter=Filter(pids=(os.getpid(),)),
+    label="port",
+    operations=("bind", "listen", "accept", "connect", "send", "recv", "getpeername", "close"),
+)
+
+
+def _bound_pair(service_above: bool) -> tuple[lunatik_socket.Socket, lunatik_socket.Socket]:
+    """A listener and a client, each bound to a port, either of them to the higher one."""
+    one, two = (lunatik_socket.new() for _ in range(2))
+    one.bind("127.0.0.1", 0)
+    two.bind("127.0.0.1", 0)
+    lower, higher = sorted((one, two), key=lambda sock: sock.getsockname()[1])
+    server, client = (higher, lower) if service_above else (lower, higher)
     server.listen(1)
-    port = server.getsockname()[1]
-    client = lunatik_socket.new()
-    # The client gets the higher of the two ports, as is usual; the kernel might pick a lower one.
-    client.bind("127.0.0.1", _port_above(port))
-    config = Config(filter=Filter(pids=(os.getpid(),)), label="port", operations=("send",))
-    with Session(config) as session:
-        client.connect("127.0.0.1", port)
-        accepted = server.accept()
+    return server, client
+
+
+@pytest.mark.parametrize("service_above", [False, True])
+@pytest.mark.parametrize("older", ["nothing", "listener", "connection"])
+def test_label_port_is_that_of_the_service(service_above: bool, older: str) -> None:
+    """On both sides, also for sockets that are older than the trace."""
+    server, client = _bound_pair(service_above)
+    address = server.getsockname()
+    port = str(address[1])
+
+    def connected() -> lunatik_socket.Socket:
+        client.connect(*address)
+        return server.accept()
+
+    accepted = connected() if older == "connection" else None
+    if older == "nothing":
+        server.close()
+        server = lunatik_socket.new()
+    with Session(_BY_PORT) as session:
+        if older == "nothing":
+            server.bind(*address)
+            server.listen(1)
+        accepted = accepted or connected()
         for _ in range(N):
             client.send(b"x")
             accepted.send(b"x")
-        assert _sends_by_label(session) == {str(port): 2 * N}
+            accepted.recv(1)
+        for sock in (client, accepted, server):
+            sock.close()
+        calls = _calls_by_port(session)
+    assert calls["send"] == {port: 2 * N}
+    assert calls["recv"] == {port: N}
+    assert calls["close"] == {port: 3}
+    if older != "connection":
+        assert calls["connect"] == {port: 1}
+        assert calls["accept"] == {port: 1}
+    if older == "nothing":
+        assert calls["bind"] == calls["listen"] == {port: 1}
 
 
-def _port_above(port: int) -> int:
-    for candidate in range(port + 1, 65536):
-        with lunatik_socket.new() as sock:
-            try:
-                sock.bind("127.0.0.1", candidate)
-            except OSError:
-                continue
-            return candidate
-    raise AssertionError("no port is free")
+def test_label_port_of_a_refused_connect() -> None:
+    with socket.socket() as bound, Session(_BY_PORT) as session:
+        bound.bind(("127.0.0.1", 0))
+        for _ in range(N):
+            with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+                client.connect(bound.getsockname())
+        assert _calls_by_port(session)["connect"] == {str(bound.getsockname()[1]): N}
+
+
+def test_label_port_of_a_reset_socket_stays() -> None:
+    server, client = _bound_pair(service_above=True)
+    port = str(server.getsockname()[1])
+    with Session(_BY_PORT) as session:
+        client.connect(*server.getsockname())
+        accepted = server.accept()
+        # Closed with unread data: a reset.
+        client.send(b"x")
+        accepted.close()
+        for _ in range(N):
+            for call in (lambda: client.send(b"x"), client.getpeername):
+                with contextlib.suppress(OSError):
+                    call()
+        client.close()
+        calls = _calls_by_port(session)
+    assert calls["getpeername"] == {port: N}
+    assert calls["send"] == {port: N + 1}
+    assert calls["close"] == {port: 2}
+
+
+def test_label_port_of_datagram_sockets() -> None:
+    """The bound port; the peer's if it is connected."""
+    server, client = (lunatik_socket.new("inet", "udp") for _ in range(2))
+    with Session(_BY_PORT) as session:
+        server.bind("127.0.0.1", 0)
+        address = server.getsockname()
+        client.connect(*address)
+        for _ in range(N):
+            client.send(b"x")
+            server.recv(1)
+        calls = _calls_by_port(session)
+    port = str(address[1])
+    assert calls == {
+        "bind": {port: 1},
+        "connect": {port: 1},
+        "send": {port: N},
+        "recv": {port: N},
+    }
 
 
 def _sends_by_label(session: Session) -> dict[str | None, int]:

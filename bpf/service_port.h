@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The port of the service that a socket belongs to, for the label "port" (LABEL_PORT):
+ *
+ *   TCP   accepted and listening sockets: the local port; connected ones: the peer's
+ *   UDP   the peer's port if it is connected, else the local one
+ *
+ * Which side a TCP socket is on is in no field of it. bpf/ports.bpf.c notes the service's port when
+ * it sees the socket connect, listen or be made by a listener. It stays until the socket is
+ * destroyed: a reset takes the ports from the socket, and not its label. Of sockets older than the
+ * trace it is only known whether anything listens on their local port.
+ *
+ * Probes    none of its own
+ * Maps
+ *   service_ports  struct sock of a TCP socket -> port. The socket not used for longest falls out.
+ *   listening      port -> 1 if a TCP socket listened on it at any time of the trace
+ * Overhead  a look-up in a hash per call; docs/benchmarks.md
+ * Caveats   `listening` does not tell network namespaces apart.
+ */
+#pragma once
+
+#ifdef LABEL_PORT
+
+BPF_TABLE("lru_hash", u64, u32, service_ports, 65536);
+BPF_ARRAY(listening, u32, 65536);
+
+static __always_inline u32 local_port(void *sk)
+{
+	u16 port = 0;
+
+	READ_FIELD(&port, sk, SOCK_COMMON_SKC_NUM);
+	return port;
+}
+
+static __always_inline u32 peer_port(void *sk)
+{
+	u16 port = 0;
+
+	READ_FIELD(&port, sk, SOCK_COMMON_SKC_DPORT);
+	return __builtin_bswap16(port);
+}
+
+static __always_inline u32 service_port(u32 transport, void *sk)
+{
+	u64 key = (u64)sk;
+	u32 *known, local, peer;
+
+	if (transport != TRANSPORT_TCP && transport != TRANSPORT_UDP)
+		return 0;
+	if (transport == TRANSPORT_TCP) {
+		known = service_ports.lookup(&key);
+		if (known)
+			return *known;
+	}
+	local = local_port(sk);
+	peer = peer_port(sk);
+	if (!local || !peer)
+		return local ? local : peer;
+	if (transport == TRANSPORT_TCP) {
+		known = listening.lookup(&local);
+		if (known && *known)
+			peer = local;
+		/* Noted now: a reset would take the local port. */
+		service_ports.update(&key, &peer);
+	}
+	return peer;
+}
+
+#endif
