@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracer.errors import UnsupportedError, UsageError
 
-__all__ = ["cgroup_directory", "cgroup_path"]
+__all__ = ["cgroup_directory", "cgroup_of_thread", "cgroup_path"]
 
 
 @functools.cache
@@ -39,6 +39,14 @@ def cgroup_directory(path: str) -> Path:
         f'no such directory below "{mount_point}"',
         hint="systemd-cgls lists all cgroups",
     )
+
+
+def cgroup_of_thread(pid: int, tid: int) -> Path:
+    """The directory of the thread's cgroup; raises OSError if the thread has ended."""
+    for line in Path(f"/proc/{pid}/task/{tid}/cgroup").read_text().splitlines():
+        if line.startswith("0::"):  # cgroup2; the other lines are hierarchies of cgroup1
+            return _mount_point() / line.removeprefix("0::").lstrip("/")
+    return _mount_point()
 
 
 def cgroup_path(number: int) -> str:
