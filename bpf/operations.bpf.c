@@ -197,9 +197,32 @@ static __always_inline bool is_in_table(u32 number)
 #endif
 
 /*
- * The call of a thread that find_at_return() does not find. If the thread is not known at all and
- * returns from a traced call, that call began before tracing did. The thread is made known here, so
- * that a later return from a read of a file is not taken for such a call.
+ * Whether the call that returns counts. A write(2) to the thread's own /proc/self/comm, or to the
+ * cgroup.procs that moves it into a traced cgroup, is traced from its return on, and does not.
+ */
+#ifdef BY_FUNCTION
+#define RETURNING_CALL_COUNTS(task, registers) true
+#else
+#define RETURNING_CALL_COUNTS(task, registers) returning_call_counts(task, registers)
+
+static __always_inline bool returning_call_counts(void *task, void *registers)
+{
+	u32 number = returning_number(registers);
+	struct system_call *known = system_calls.lookup(&number);
+	struct socket_description socket = {};
+
+	if (!known || known->subject == SUBJECT_UNCOUNTED)
+		return false;
+	return known->subject != SUBJECT_ANY_FILE ||
+	       describe_subject(&socket, SUBJECT_ANY_FILE, task, registers);
+}
+#endif
+
+/*
+ * The call of a thread that find_at_return() does not find. If a thread is not known at all, and
+ * returns from a call that is traced and counts, the entry of that call was missed. The threads
+ * that were in a call when tracing began are known: tracer/session.py adds them. The thread is made
+ * known here, so that its entry is not missed again.
  */
 static __always_inline struct call *call_of_other_thread(void *registers)
 {
@@ -220,7 +243,9 @@ static __always_inline struct call *call_of_other_thread(void *registers)
 		return call;
 	if (!is_armed() || !is_traced(pid_tgid) || is_32_bit(task))
 		return 0;
-	/* Without room for the thread, the call was counted as lost when it entered. */
+	if (!RETURNING_CALL_COUNTS(task, registers))
+		return 0;
+	/* If there is no room for it, that was counted when it entered. */
 	if (enter_thread(registers, task, pid_tgid))
 		count_event(EVENT_RETURN_WITHOUT_ENTRY);
 	return 0;

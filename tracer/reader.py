@@ -23,6 +23,7 @@ from tracer.model.layout import VALUE, Layout
 from tracer.model.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, system_calls
 from tracer.model.snapshot import (
     Aggregate,
+    CallAtStart,
     MapUse,
     ProbeStats,
     ProgramStats,
@@ -44,18 +45,19 @@ _Cell = tuple[int, str | None, Aggregate]
 class Reader:
     """Reads the maps of one session, and writes those that the tracer sets.
 
-    `label` is the extra label's name, or None.
+    `label` is the extra label's name, or None. `in_flight_at_start` becomes part of each snapshot.
     """
+
+    in_flight_at_start: tuple[CallAtStart, ...] = ()
 
     def __init__(self, loaded: Loaded, label: str | None) -> None:
         self._loaded, self._maps, self._label = loaded, loaded.maps, label
         self._cell = _CellFields(self._maps["cells"].layout.value)
         self._threads_added = 0
 
-    def read(self, returns_unseen: int) -> Snapshot:
+    def read(self) -> Snapshot:
         """All numbers as of now.
 
-        `returns_unseen` is the number of calls in flight with a return that no probe will see.
         Durations are read before entries and returns, so there is no duration of a call that has
         not returned.
         """
@@ -72,7 +74,6 @@ class Reader:
         ]
         probes = (*self._operation_probes(), *self._function_probes())
         events = dict(zip(EVENTS, (values[0] for values in self._sums("events")), strict=True))
-        events["return_without_entry"] += returns_unseen
         programs = tuple(self._programs())
         return Snapshot(
             monotonic_ns=time.monotonic_ns(),
@@ -86,6 +87,7 @@ class Reader:
             version=__version__,
             kernel=platform.release(),
             label_name=label,
+            in_flight_at_start=self.in_flight_at_start,
         )
 
     def follow(self, pids: Iterable[int]) -> None:
@@ -123,20 +125,12 @@ class Reader:
             threads.layout.value.pack(number=_NUMBER_OF_IDLE_THREAD),
         )
 
-    def threads_in_calls(self) -> set[int]:
-        """The ids of threads with a call in flight, as the programs have it."""
+    def known_threads(self) -> set[int]:
+        """The ids of the threads that the programs know: each has entered a system call."""
         calls, threads = self._maps["calls"], self._maps["threads"]
         call, key = calls.layout.value, threads.layout.key
-        found = {
-            call.number("pid_tgid", value) & 0xFFFFFFFF
-            for _, value in calls.items()
-            if call.number("start_ns", value)
-        }
-        return found | {
-            key.number(VALUE, tid)
-            for tid, value in threads.items()
-            if call.number("start_ns", value)
-        }
+        found = {call.number("pid_tgid", value) & 0xFFFFFFFF for _, value in calls.items()}
+        return found | {key.number(VALUE, tid) for tid, _ in threads.items()}
 
     def _set_first(self, name: str, value: int) -> None:
         layout = self._maps[name].layout

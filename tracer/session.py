@@ -19,13 +19,13 @@ from typing import Self
 from tracer.errors import PermissionRefused, UnsupportedError, UsageError
 from tracer.kernel.blocked_threads import blocked_threads
 from tracer.kernel.capabilities import in_initial_pid_namespace, require_basics
-from tracer.kernel.cgroups import cgroup_directory
+from tracer.kernel.cgroups import cgroup_directory, cgroup_of_thread
 from tracer.kernel.kprobe_events import remove_leftovers, start_guardian
 from tracer.kernel.listeners import listening_ports
 from tracer.kernel.program_info import enable_run_statistics
 from tracer.loading.parent import Loaded, load, program_for
 from tracer.model.config import Config
-from tracer.model.snapshot import Snapshot
+from tracer.model.snapshot import CallAtStart, Snapshot
 from tracer.reader import Reader
 
 __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
@@ -47,7 +47,6 @@ class Session:
         self._statistics: int | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: Reader | None = None
-        self._returns_unseen = 0
         self._cgroup: Path | None = None
         self._cgroup_id = 0
 
@@ -83,7 +82,7 @@ class Session:
         if self.config.measure_cost:
             self._statistics = _enable_statistics()
         self._set_filter(self._reader)
-        self._know_threads_already_blocked(self._reader)
+        self._reader.in_flight_at_start = tuple(self._calls_in_flight(self._reader))
         self._reader.arm()
 
     def stop(self) -> None:
@@ -105,7 +104,7 @@ class Session:
         self._follow_cgroup(self._reader)
         by_kprobe = loaded.plan.functions == "kprobe" or loaded.plan.operations == "kprobe_multi"
         with _alone_on_this_cpu() if by_kprobe else contextlib.nullcontext():
-            return self._reader.read(self._returns_unseen)
+            return self._reader.read()
 
     @property
     def failures(self) -> dict[str, str]:
@@ -145,24 +144,32 @@ class Session:
         finally:
             os.close(directory)
 
-    def _know_threads_already_blocked(self, reader: Reader) -> None:
-        """Make threads known that are in a call that does not count, as if seen entering it.
+    def _calls_in_flight(self, reader: Reader) -> Iterator[CallAtStart]:
+        """Yield the calls that entered before the probes were attached, and would have counted.
 
-        If the call counts, the tracepoint sees its return, and counts that no entry was seen.
-        kprobe_multi does not see the return, so these calls are counted as lost now; with a filter
-        that only the kernel side applies, it is not known which of them belong to the trace.
+        Makes their threads known, as if the call had been seen to enter and did not count. So its
+        return is no lost call. A thread that the programs know already has entered another call.
         """
+        blocked = list(blocked_threads(self.config.filter.pids, self.config.operations))
+        known = reader.known_threads()
+        for call, counts in blocked:
+            if call.tid not in known:
+                reader.add_idle_thread(call.tid)
+                if counts and self._is_traced(call):
+                    yield call
+
+    def _is_traced(self, call: CallAtStart) -> bool:
+        """Whether the call passes the filters; those by process were applied before."""
         chosen = self.config.filter
-        unseen = set()
-        for tid, counts in blocked_threads(chosen.pids, self.config.operations):
-            if counts:
-                unseen.add(tid)
-            else:
-                reader.add_idle_thread(tid)
-        by_tracepoint = self._running().plan.operations == "tracepoint"
-        if by_tracepoint or chosen.comms or chosen.cgroup:
-            return
-        self._returns_unseen = len(unseen - reader.threads_in_calls() - _own_threads())
+        if call.pid == self.config.tracer_pid or (chosen.comms and call.comm not in chosen.comms):
+            return False
+        if chosen.cgroup is None:
+            return True
+        try:
+            own = cgroup_of_thread(call.pid, call.tid)
+        except OSError:  # the thread has ended
+            return False
+        return own.is_relative_to(cgroup_directory(chosen.cgroup))
 
 
 @contextlib.contextmanager
@@ -182,10 +189,6 @@ def _alone_on_this_cpu() -> Iterator[None]:
         yield
     finally:
         os.sched_setscheduler(0, policy, parameters)
-
-
-def _own_threads() -> set[int]:
-    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
 
 
 def _input_of(guardian: "subprocess.Popen[bytes]") -> int:

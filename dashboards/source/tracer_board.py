@@ -96,7 +96,7 @@ def _graphs() -> list[Panel]:
         graph(
             "Lost by reason",
             "start_map_full: more threads than the map holds. aggregate_map_full: more label "
-            "values than --by has room for. return_without_entry: the call began before tracing. "
+            "values than --by has room for. return_without_entry: its entry was not seen. "
             "return_not_seen: its return was not seen. probe_missed: the kernel skipped a run of a "
             "BPF program.",
             "ops",

@@ -120,7 +120,7 @@ def live_state(snapshot: Snapshot) -> dict[str, Any]:
     Series that differ only in the label of `--by` are added up. The series of the documented API
     are present before the first call, so that a call in flight has a row. The order is that of
     `OPERATIONS`. `expected_errnos` are the errnos that are no failures, `lost_words` the reasons of
-    lost calls in words.
+    lost calls in words. Of the calls that were in flight at the start there is only the number.
     """
     operations = _unsplit(snapshot.operations)
     counted = {_key(one) for one in operations}
@@ -131,11 +131,13 @@ def live_state(snapshot: Snapshot) -> dict[str, Any]:
         functions=_unsplit(snapshot.functions),
         label_name=None,
     )
+    document = to_json(whole)
+    document["tracer"]["in_flight_at_start"] = len(snapshot.in_flight_at_start)
     return {
         "at_seconds": snapshot.monotonic_ns / 1e9,
         "expected_errnos": EXPECTED_ERRNOS,
         "lost_words": LOST_WORDS,
-        **to_json(whole),
+        **document,
     }
 
 

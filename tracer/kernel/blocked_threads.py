@@ -10,22 +10,23 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tracer.kernel.architecture import architecture
-from tracer.model.operations import Subject, system_calls
+from tracer.model.operations import Operation, Subject, SystemCall, system_calls
+from tracer.model.snapshot import CallAtStart
 
 __all__ = ["blocked_threads"]
 
 
 def blocked_threads(
     pids: tuple[int, ...] = (), operations: Collection[str] = ()
-) -> Iterator[tuple[int, bool]]:
-    """Yield thread ids of these processes (default: all), and whether the thread's call counts.
+) -> Iterator[tuple[CallAtStart, bool]]:
+    """Yield the call that each thread of these processes (default: all) is in, and if it counts.
 
-    Yields only threads in system calls of `operations` (default: all). A call counts unless its
-    system call takes any file and the file is not a socket.
+    Yields only system calls of `operations` (default: all). A call counts unless its system call
+    takes any file and the file is not a socket.
     """
     numbers = architecture().numbers
-    subjects = {
-        numbers[call.name]: call.subject
+    known = {
+        numbers[call.name]: (operation, call)
         for operation, call in system_calls()
         if call.name in numbers and (not operations or operation.name in operations)
     }
@@ -35,8 +36,9 @@ def blocked_threads(
             with contextlib.suppress(OSError):  # the thread has ended
                 # The number and arguments of the call, or "running".
                 number, *arguments = (task / "syscall").read_text().split()
-                if arguments and (subject := subjects.get(int(number))) is not None:
-                    yield int(task.name), _counts(task, subject, int(arguments[0], 16))
+                if arguments and (found := known.get(int(number))) is not None:
+                    # An int: the kernel takes no more of the register.
+                    yield _call(task, *found, int(arguments[0], 16) & 0xFFFFFFFF)
 
 
 def _tasks(process: Path) -> list[Path]:
@@ -46,7 +48,23 @@ def _tasks(process: Path) -> list[Path]:
         return []
 
 
-def _counts(task: Path, subject: Subject, descriptor: int) -> bool:
-    if subject is not Subject.ANY_FILE:
-        return True
+def _call(
+    task: Path, operation: Operation, call: SystemCall, descriptor: int
+) -> tuple[CallAtStart, bool]:
+    counts = call.subject is not Subject.ANY_FILE or _is_socket(task, descriptor)
+    takes_socket = call.subject in (Subject.SOCKET, Subject.ANY_FILE)
+    comm = (task / "comm").read_bytes().removesuffix(b"\n").decode(errors="replace")
+    return (
+        CallAtStart(
+            int(task.parts[2]),
+            int(task.name),
+            comm,
+            operation.name,
+            descriptor if takes_socket else None,
+        ),
+        counts,
+    )
+
+
+def _is_socket(task: Path, descriptor: int) -> bool:
     return (task / f"fd/{descriptor}").readlink().name.startswith("socket:")

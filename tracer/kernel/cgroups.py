@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracer.errors import UnsupportedError, UsageError
 
-__all__ = ["cgroup_directory", "cgroup_path", "path_in_kernel"]
+__all__ = ["cgroup_directory", "cgroup_of_thread", "cgroup_path", "path_in_kernel"]
 
 _INITIAL_CGROUP_NAMESPACE = 0xEFFFFFFB  # the kernel's PROC_CGROUP_INIT_INO
 
@@ -62,6 +62,14 @@ def _mounted_root() -> str:
         if fields[4] == str(_mount_point()) and "cgroup2" in fields[6:]:
             return fields[3]
     return "/"
+
+
+def cgroup_of_thread(pid: int, tid: int) -> Path:
+    """The directory of the thread's cgroup; raises OSError if the thread has ended."""
+    for line in Path(f"/proc/{pid}/task/{tid}/cgroup").read_text().splitlines():
+        if line.startswith("0::"):  # cgroup2; the other lines are hierarchies of cgroup1
+            return _mount_point() / line.removeprefix("0::").lstrip("/")
+    return _mount_point()
 
 
 def cgroup_path(number: int) -> str:

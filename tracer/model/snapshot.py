@@ -6,7 +6,7 @@ are since the session's start.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tracer.model.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seconds
@@ -14,6 +14,7 @@ from tracer.model.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seco
 __all__ = [
     "LOST_WORDS",
     "Aggregate",
+    "CallAtStart",
     "MapUse",
     "ProbeStats",
     "ProgramStats",
@@ -28,7 +29,7 @@ __all__ = [
 LOST_WORDS = {
     "start_map_full": "more threads in calls at once than there was room for",
     "aggregate_map_full": 'counted under "other": no room for more label values',
-    "return_without_entry": "already in flight when tracing began",
+    "return_without_entry": "their entry was not seen",
     "return_not_seen": "their return was not seen",
     "probe_missed": "the kernel skipped a run of a BPF program",
 }
@@ -114,8 +115,27 @@ class ProgramStats:
 
 
 @dataclass(frozen=True, slots=True)
+class CallAtStart:
+    """A call that was already in flight when tracing began; when it entered is not known.
+
+    `pid` and `tid` are the process and the thread, `comm` the thread's name. `descriptor` is None
+    for an operation that takes no single socket, such as select.
+    """
+
+    pid: int
+    tid: int
+    comm: str
+    operation: str
+    descriptor: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All numbers at one moment. `monotonic_ns` is the time on CLOCK_MONOTONIC, in ns."""
+    """All numbers at one moment. `monotonic_ns` is the time on CLOCK_MONOTONIC, in ns.
+
+    `in_flight_at_start` are the calls that entered before tracing began. They are not counted, nor
+    are they lost.
+    """
 
     monotonic_ns: int
     operations: tuple[Series, ...]
@@ -127,6 +147,7 @@ class Snapshot:
     version: str
     kernel: str
     label_name: str | None = None
+    in_flight_at_start: tuple[CallAtStart, ...] = ()
 
     def in_progress(self) -> dict[tuple[str, str], int]:
         """Number of calls in flight by (operation, path)."""
@@ -226,6 +247,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
                 for p in snapshot.probes
             ],
             "lost": dict(snapshot.lost),
+            "in_flight_at_start": [asdict(call) for call in snapshot.in_flight_at_start],
             "maps": [
                 {"map": m.name, "entries": m.entries, "capacity": m.capacity} for m in snapshot.maps
             ],

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tracer.model.errnos import EXPECTED_ERRNOS
-from tracer.model.snapshot import Aggregate, Series, Snapshot, merge
+from tracer.model.snapshot import Aggregate, CallAtStart, Series, Snapshot, merge
 
-__all__ = ["Header", "Row", "Totals", "rows", "top_error", "totals"]
+__all__ = ["Header", "Row", "Totals", "at_start", "escaped", "rows", "top_error", "totals"]
+
+_NAMED_AT_START = 3
 
 _Key = tuple[str, str, str, str | None]
 
@@ -92,6 +94,28 @@ def totals(snapshot: Snapshot) -> Totals:
         bytes=everything.bytes,
         lost=sum(snapshot.lost.values()),
     )
+
+
+def at_start(snapshot: Snapshot) -> str:
+    """How many calls were in flight when tracing began, and some of them; "" if none were."""
+    calls = snapshot.in_flight_at_start
+    if not calls:
+        return ""
+    were = "1 call was" if len(calls) == 1 else f"{len(calls):,} calls were"
+    named = [_call_at_start(call) for call in calls[:_NAMED_AT_START]]
+    more = [f"{len(calls) - len(named):,} more"] if len(calls) > len(named) else []
+    return f"{were} already in flight when tracing began: {', '.join(named + more)}"
+
+
+def _call_at_start(call: CallAtStart) -> str:
+    thread = f"{call.pid}" if call.tid == call.pid else f"{call.pid}/{call.tid}"
+    descriptor = "" if call.descriptor is None else f" on descriptor {call.descriptor}"
+    return f"{escaped(call.comm)}[{thread}] {call.operation}{descriptor}"
+
+
+def escaped(text: str) -> str:
+    """The text on one line, without control characters."""
+    return text.encode("unicode_escape").decode()
 
 
 def top_error(aggregate: Aggregate) -> tuple[int, str]:

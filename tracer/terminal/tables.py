@@ -8,7 +8,7 @@ from rich.text import Text
 from tracer.model.errnos import EXPECTED_ERRNOS
 from tracer.model.snapshot import Aggregate, Snapshot
 from tracer.terminal import units
-from tracer.terminal.rows import Header, Row, Totals, top_error, totals
+from tracer.terminal.rows import Header, Row, Totals, at_start, escaped, top_error, totals
 
 __all__ = ["live_table", "summary"]
 
@@ -41,9 +41,10 @@ def summary(header: Header, snapshot: Snapshot, rows: list[Row], seconds: float)
         f": {_counted(everything, ', ')} in {units.duration(seconds)}; ",
         _lost(snapshot),
     )
+    above = [title, *_at_start(snapshot)]
     if not rows:
-        return Group(title, Text("no socket operation was seen", style="dim"))
-    return Group(title, _table(ordered, snapshot.label_name, live=False))
+        return Group(*above, Text("no socket operation was seen", style="dim"))
+    return Group(*above, _table(ordered, snapshot.label_name, live=False))
 
 
 def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> list[Text]:
@@ -64,6 +65,7 @@ def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> 
     ]
     if everything.lost:
         lines.append(_lost(snapshot))
+    lines += _at_start(snapshot)
     return [*lines, *(Text(hint, style="cyan") for hint in header.hints)]
 
 
@@ -81,6 +83,12 @@ def _lost(snapshot: Snapshot) -> Text:
         return Text("nothing lost")
     reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
     return Text(f"lost: {reasons}", style="bold red")
+
+
+def _at_start(snapshot: Snapshot) -> list[Text]:
+    """One line or none, cut at the width of the terminal."""
+    text = at_start(snapshot)
+    return [Text(text, style="dim", no_wrap=True, overflow="ellipsis")] if text else []
 
 
 def _table(rows: list[Row], label_name: str | None, *, live: bool) -> Table:
@@ -110,7 +118,7 @@ def _table(rows: list[Row], label_name: str | None, *, live: bool) -> Table:
 
 
 def _text(label: str | None) -> Text:
-    return Text((label or "").encode("unicode_escape").decode())
+    return Text(escaped(label or ""))
 
 
 def _live_cells(row: Row) -> list[Text]:

@@ -105,7 +105,8 @@ class LinesView(NoView):
         self._interval = Interval(snapshot)
         header = self._header
         metrics = f"; metrics on {header.metrics_url}" if header.metrics_url else ""
-        for line in (f"tracing {header.subject}{metrics}", *header.hints):
+        lines = (f"tracing {header.subject}{metrics}", table.at_start(snapshot), *header.hints)
+        for line in filter(None, lines):
             print(f"# {line}", file=self._stream, flush=True)
 
     def update(self, snapshot: Snapshot) -> None:
@@ -145,8 +146,8 @@ def _line(now: str, row: table.Row) -> str:
 def _quoted(label: str | None) -> str | None:
     if label is None or (label and label.isprintable() and not set(label) & set(" \"'=\\")):
         return label
-    escaped = label.encode("unicode_escape").decode().replace('"', '\\"')
-    return f'"{escaped}"'
+    text = table.escaped(label).replace('"', '\\"')
+    return f'"{text}"'
 
 
 def _seconds(value: float) -> str:

@@ -24,6 +24,7 @@ from tracer.kernel import trial_programs
 from tracer.kernel.architecture import architecture
 from tracer.model.config import Config, Filter
 from tracer.model.histogram import UPPER_BOUNDS_SECONDS
+from tracer.model.snapshot import CallAtStart
 from tracer.session import Session
 
 NUMBERS = architecture().numbers  # to see from /proc that a thread is blocked in a call
@@ -266,13 +267,15 @@ def _timeval(seconds: float) -> bytes:
 
 
 def test_call_already_blocked_when_tracing_starts() -> None:
-    """Its start is unknown, so it cannot be counted; when it returns it is counted as lost."""
+    """It cannot be counted, because its start is unknown. It is listed, and it is not lost."""
     one, two = tcp_pair()
     reader, writer = os.pipe()
     on_socket = Child(lambda: [two.recv(1) for _ in range(N)])
     on_pipe = Child(lambda: [os.read(reader, 1) for _ in range(2)])
     wait_until_blocked(on_socket.pid, NUMBERS["recvfrom"])
     wait_until_blocked(on_pipe.pid, NUMBERS["read"])
+    name = Path(f"/proc/{on_socket.pid}/comm").read_text().strip()
+    call = CallAtStart(on_socket.pid, on_socket.pid, name, "recv", two.fileno())
     chosen = Filter(pids=(on_socket.pid, on_pipe.pid))
     with Session(Config(filter=chosen, operations=("recv",))) as session:
         assert session.snapshot().in_progress()["recv", "user"] == 0
@@ -283,7 +286,27 @@ def test_call_already_blocked_when_tracing_starts() -> None:
     os.close(reader)
     os.close(writer)
     assert snapshot.total("recv").count == N - 1
-    assert snapshot.lost["return_without_entry"] == 1  # the socket's, and not the pipe's
+    assert not any(snapshot.lost.values())
+    assert snapshot.in_flight_at_start == (call,)  # the socket's, and not the pipe's
+
+
+def test_call_already_blocked_of_a_thread_with_another_name() -> None:
+    """With a filter by name, the list has only the threads that the filter takes."""
+    one, two = tcp_pair()
+
+    def receive() -> None:
+        Path("/proc/self/comm").write_text("receiver")
+        two.recv(1)
+
+    child = Child(receive)
+    wait_until_blocked(child.pid, NUMBERS["recvfrom"])
+    listed = {}
+    for name in ("receiver", "another"):
+        with Session(Config(filter=Filter(comms=(name,)), operations=("recv",))) as session:
+            listed[name] = [call.tid for call in session.snapshot().in_flight_at_start]
+    one.send(b"x")
+    assert child.wait() == 0
+    assert listed == {"receiver": [child.pid], "another": []}
 
 
 def test_many_threads_blocked_at_once(session: Session) -> None:

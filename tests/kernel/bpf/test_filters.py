@@ -222,6 +222,31 @@ def test_cgroup_made_anew_in_a_cgroup_namespace(
         assert session.snapshot().total("send").count == N
 
 
+def test_a_process_that_enters_a_traced_cgroup_has_lost_no_call(cgroup: Path) -> None:
+    """Its write(2) to cgroup.procs returns in the traced cgroup, but was not on a socket."""
+    with Session(Config(filter=Filter(cgroup=cgroup.name), operations=("send",))) as session:
+        for _ in range(N):
+            assert Child(lambda: _send_inside(cgroup)).wait() == 0
+        snapshot = session.snapshot()
+    assert snapshot.total("send").count == N * N
+    assert not any(snapshot.lost.values())
+
+
+def test_a_process_that_takes_a_traced_name_has_lost_no_call() -> None:
+    """Its write(2) to /proc/self/comm returns under the traced name, but was not on a socket."""
+
+    def work() -> None:
+        Path("/proc/self/comm").write_text("taken name")
+        send()
+
+    with Session(Config(filter=Filter(comms=("taken name",)), operations=("send",))) as session:
+        for _ in range(N):
+            assert Child(work).wait() == 0
+        snapshot = session.snapshot()
+    assert snapshot.total("send").count == N * N
+    assert not any(snapshot.lost.values())
+
+
 def test_no_such_cgroup() -> None:
     with (
         pytest.raises(UsageError, match=r'^cannot find the cgroup "nowhere": no such directory'),

@@ -75,7 +75,7 @@ def exchange() -> None:
 
 
 @contextmanager
-def blocked_threads(number: int) -> Iterator[None]:
+def blocked_threads(number: int) -> Iterator[set[int]]:
     """Threads that wait in recv until the block is left."""
     pairs = [socket.socketpair() for _ in range(number)]
     threads = [threading.Thread(target=near.recv, args=(1,)) for near, _ in pairs]
@@ -84,7 +84,7 @@ def blocked_threads(number: int) -> Iterator[None]:
         assert thread.native_id is not None
         wait_until_blocked(thread.native_id, RECV)
     try:
-        yield
+        yield {thread.native_id or 0 for thread in threads}
     finally:
         for (near, far), thread in zip(pairs, threads, strict=True):
             far.send(b".")
@@ -151,13 +151,16 @@ def test_both_ways_free_the_entries_of_threads_that_ended(both: tuple[Session, S
     wait_until(lambda: entries() == before, "the entries of the ended threads to go")
 
 
-def test_a_call_that_was_blocked_before_tracing_is_lost_in_both_ways() -> None:
+def test_a_call_that_was_blocked_before_tracing_is_listed_in_both_ways() -> None:
     config = Config(filter=Filter(pids=(os.getpid(),)), mechanism="tracepoint")
-    with blocked_threads(3):
+    with blocked_threads(3) as tids:
         sessions = [Session(config), Session(replace(config, in_flight="hash"))]
         for session in sessions:
             session.start()
     snapshots = [session.snapshot() for session in sessions]
     for session in sessions:
         session.stop()
-    assert [snapshot.lost["return_without_entry"] for snapshot in snapshots] == [3, 3]
+    for snapshot in snapshots:
+        assert not any(snapshot.lost.values())
+        assert {call.tid for call in snapshot.in_flight_at_start} == tids
+        assert {call.operation for call in snapshot.in_flight_at_start} == {"recv"}

@@ -398,10 +398,7 @@ def test_user_and_kernel_side_and_functions_stand_side_by_side(place: Place) -> 
             assert place.cell("sendmsg/kernel/tcp", "calls") == "23"
             assert place.cell("tcp_sendmsg/kernel/tcp", "errors") == "2"
             assert place.text("#tracer dd:nth-of-type(4)") == "1 of 2; missing: sendto"
-            assert (
-                place.text("#tracer dd:nth-of-type(5)")
-                == "3 (3 already in flight when tracing began)"
-            )
+            assert place.text("#tracer dd:nth-of-type(5)") == "3 (3 their entry was not seen)"
             hidden = "return document.getElementById('no-functions').hidden"
             assert place.browser.execute_script(hidden)
             place.browser.get("about:blank")

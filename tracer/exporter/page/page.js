@@ -129,6 +129,7 @@ function showTracer() {
     "Calls lost": lost ? `${whole(lost)} (${Object.entries(tracer.lost).filter(([, n]) => n).map(([reason, n]) => `${whole(n)} ${state.lost_words[reason] ?? reason}`).join(", ")})` : "0",
     Maps: tracer.maps.map(({ map, entries, capacity }) => `${map} ${whole(entries)} of ${whole(capacity)}`).join(", "),
     "Scrape errors": whole(state.scrape_errors),
+    "In flight when tracing began": `${whole(tracer.in_flight_at_start)}, not counted`,
   };
   const list = $("tracer");
   if (!list.children.length) {

@@ -2,14 +2,16 @@
 """The rows, the plain lines and the drawn tables, from given snapshots."""
 
 import io
+import re
 import shlex
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from rich.console import Console
 
 from tests.pure.tracer.snapshots import aggregate, series, snapshot, snapshots
-from tracer.model.snapshot import Snapshot, difference
+from tracer.model.snapshot import CallAtStart, Snapshot, difference
 from tracer.terminal import rows as table
 from tracer.terminal import tables as draw
 from tracer.terminal.rows import Header
@@ -110,6 +112,42 @@ def test_the_largest_numbers_fit_into_80_columns() -> None:
     assert line.rstrip()[-1] != "…"
     for text in ("other", "kernel", "1.00G", "146 s   146 s", "9,999 EC", "999 GiB"):
         assert text in line
+
+
+IN_FLIGHT_AT_START = (
+    CallAtStart(812, 812, "nginx", "select", None),
+    CallAtStart(4711, 4713, "bad\n\x1b[2J", "recv", 5),
+    *(CallAtStart(pid, pid, "idle", "accept", 3) for pid in range(900, 1000)),
+)
+
+
+def test_calls_in_flight_at_the_start_have_a_line_of_their_own() -> None:
+    new = replace(snapshot(), lost={}, in_flight_at_start=IN_FLIGHT_AT_START)
+    told = (
+        "102 calls were already in flight when tracing began: nginx[812] select, "
+        r"bad\n\x1b[2J[4711/4713] recv on descriptor 5, idle[900] accept on descriptor 3, 99 more"
+    )
+    assert told in drawn(draw.live_table(header(), new, [], 1.0, height=30), width=200)
+    assert drawn(draw.summary(header(), new, [], 1.0), width=200)[1] == told
+    assert lines_of(new)[1] == f"# {told}"
+    narrow = drawn(draw.live_table(header(), new, [], 1.0, height=30))
+    assert max(map(len, narrow)) <= 80
+
+
+def test_only_a_real_loss_is_red() -> None:
+    def styles(new: Snapshot) -> set[str]:
+        stream = io.StringIO()
+        console = Console(file=stream, width=200, force_terminal=True, color_system="standard")
+        console.print(draw.summary(header(), new, [], 1.0))
+        return set(re.findall(r"\x1b\[1;31m", stream.getvalue()))
+
+    new = replace(snapshot(), lost={}, in_flight_at_start=IN_FLIGHT_AT_START)
+    assert not styles(new)
+    assert styles(replace(new, lost={"return_without_entry": 1}))
+
+
+def test_no_call_in_flight_at_the_start_has_no_line() -> None:
+    assert not any("already" in line for line in live(snapshot(), snapshot()))
 
 
 def test_rows_that_do_not_fit_are_counted() -> None:
