@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The cgroup of --cgroup, made anew: a service that restarts has its cgroup removed and made again
- * under the same path, with another id. Compiled in only with a filter by cgroup.
+ * Follows the path of --cgroup: when a service restarts, its cgroup is removed and made again under
+ * the same path, with another id. Compiled in only with a filter by cgroup.
  *
- * User space looks at the path at each snapshot (tracer/session.py) and then sets `cgroups`[0]
- * anew. This program closes the gap until that snapshot: it runs before the new cgroup can be seen
+ * User space looks at the path at each snapshot (tracer/session.py) and updates `cgroups`[0].
+ * This program closes the gap until that snapshot: it runs before the new cgroup can be seen
  * in the file system, so before any process can be in it.
  *
  * Probes    raw tracepoint cgroup_mkdir -> on_cgroup_made

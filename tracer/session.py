@@ -128,7 +128,7 @@ class Session:
     def _follow_cgroup(self, reader: Reader) -> None:
         """Trace the cgroup that has the path of the filter now; the last one while none has it.
 
-        A service that restarts has its cgroup removed and made anew under the same path.
+        When a service restarts, its cgroup is removed and made again under the same path.
         """
         if self._cgroup is None:
             return

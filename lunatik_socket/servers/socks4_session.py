@@ -168,7 +168,7 @@ class Socks4Session:
             self._refuse("too many names to look up")
 
     def _post_resolved(self, lookup: Lookup) -> None:
-        # Runs in a thread of the resolver, so it may call nothing of the loop but `post`.
+        # Runs in a resolver thread, which may call only `post` of the loop.
         self._loop.post(lambda: self._on_resolved(lookup))
 
     def _on_resolved(self, lookup: Lookup) -> None:

@@ -25,7 +25,7 @@ def _check_url(_context: click.Context, _option: click.Parameter, url: str | Non
 
 @click.group("dashboards", cls=CommandGroup)
 def command() -> None:
-    """Grafana dashboards, Prometheus rules and alerts for the metrics."""
+    """Export Grafana dashboards and Prometheus rules."""
 
 
 @command.command("export")
@@ -37,7 +37,9 @@ def command() -> None:
     help="URL of your copy of docs/runbook.md; every alert then links to its section there.",
 )
 def export(directory: Path, runbook_base: str | None) -> int:
-    """Write the files into DIR: grafana/*.json to import, prometheus/*.yml to load.
+    """Write the dashboards, rules and alerts into DIR.
+
+    Import grafana/*.json into Grafana, and load prometheus/*.yml in Prometheus.
 
     \b
     EXAMPLES

@@ -57,9 +57,10 @@ _QUERY = "sum by (operation) (rate(lunatik_socket_operation_duration_seconds_cou
     help="Stop after this time.",
 )
 def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
-    """Trace the demo's servers and clients, with a Prometheus that scrapes and has the rules.
+    """Trace demo traffic, with a Prometheus.
 
-    Everything runs on loopback; nothing is left when it ends.
+    Prometheus scrapes the tracer and evaluates the rules and alerts. Everything runs on loopback;
+    nothing is left when it ends.
     """
     program = shutil.which("prometheus")
     if program is None:

@@ -129,7 +129,7 @@ def _operations() -> str:
         raise UnsupportedError(
             "see every call on a busy machine",
             cause="this kernel preempts the programs of tracepoints and has no kprobe_multi",
-            hint='watch lunatik_socket_lost_total{reason="probe_missed"}; a kernel with '
+            hint='watch lunatik_socket_tracer_lost_total{reason="probe_missed"}; a kernel with '
             "CONFIG_FPROBE has no such loss",
         )
     return f"system calls are traced by {mechanism}"
@@ -180,9 +180,9 @@ _HINTS = {
     "bpf(2)": f"{_AS_ROOT}; the kernel needs CONFIG_BPF_SYSCALL",
     "lockdown": f"{_AS_ROOT}; kernel lockdown must not be at confidentiality",
     "jit": _AS_ROOT,
-    "btf": "needs a kernel built with CONFIG_DEBUG_INFO_BTF, as distribution kernels are",
+    "btf": "needs a kernel with CONFIG_DEBUG_INFO_BTF; distribution kernels have it",
     "tracefs": "mount -t tracefs tracefs /sys/kernel/tracing",
-    "operations": "needs a kernel with CONFIG_FPROBE, as distribution kernels have",
+    "operations": "needs a kernel with CONFIG_FPROBE; distribution kernels have it",
     "pid namespace": "mount /proc",
     "cgroup": "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
 }

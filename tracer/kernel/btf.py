@@ -54,7 +54,7 @@ class KernelTypes:
                 "read",
                 "/sys/kernel/btf/vmlinux",
                 "the kernel has no type information (BTF)",
-                hint="needs a kernel built with CONFIG_DEBUG_INFO_BTF, as distribution kernels are",
+                hint="needs a kernel with CONFIG_DEBUG_INFO_BTF; distribution kernels have it",
             )
 
     def __enter__(self) -> Self:

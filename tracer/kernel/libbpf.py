@@ -68,7 +68,7 @@ class LinkOptions(_Options):
 
 @functools.cache
 def libbpf() -> ctypes.CDLL:
-    """The library, with the argument types of the calls used here declared."""
+    """The library, with argument types declared for the calls used here."""
     try:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:

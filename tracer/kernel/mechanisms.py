@@ -65,7 +65,7 @@ def _prove_kprobe() -> None:
             "use",
             "kprobe",
             "this kernel has no kprobes (CONFIG_KPROBES)",
-            hint="needs a kernel built with them, as distribution kernels are",
+            hint="needs a kernel with CONFIG_KPROBES; distribution kernels have it",
         )
     tracefs_directory()  # return probes are made there
     with (
@@ -158,7 +158,7 @@ def _btf_id(function: str) -> int:
             "use",
             "fentry",
             "the kernel has no type information (BTF)",
-            hint="needs a kernel built with CONFIG_DEBUG_INFO_BTF, as distribution kernels are",
+            hint="needs a kernel with CONFIG_DEBUG_INFO_BTF; distribution kernels have it",
         )
     try:
         number: int = libbpf().btf__find_by_name_kind(btf, function.encode(), _BTF_KIND_FUNC)

@@ -9,5 +9,5 @@ parent.py           runs the child, and takes over what it loaded
 hand_over.py        what parent and child send each other
 child.py            the child: compiles with bcc, loads, attaches
 instructions.py     changes to the compiled instructions before they are loaded
-attachments.py      a program and its target
+attachments.py      a program and its target; loads and attaches it
 """

@@ -18,7 +18,7 @@ _CALLS_IN_FLIGHT = 4096  # the kernel's KRETPROBE_MAXACTIVE_MAX
 _FUNCTION_KINDS = ("kprobe", "kretprobe", "fentry", "fexit")
 
 COPY = "_again"
-"""What ends the name of a program's copy at the same target.
+"""The ending of the name of a program's copy at the same target.
 
 While a program is preempted, the kernel skips it on that CPU, but not its copy.
 """
@@ -60,7 +60,7 @@ class Attacher:
 
     @property
     def probes(self) -> list[int]:
-        """The descriptors that hold what is attached, in the order of attaching."""
+        """The descriptors that keep the probes attached, in the order of attaching."""
         return [descriptor for _, descriptor in self._held]
 
     @property
@@ -72,7 +72,7 @@ class Attacher:
         """Load and attach one; returns None, or the reason of the failure."""
         try:
             self._held.append((item.target, getattr(self, f"_{item.kind}")(item)))
-        except Exception as error:  # bcc raises nothing finer
+        except Exception as error:  # bcc raises no narrower type
             refused = isinstance(error, OSError) and error.errno == errno.EPERM
             if refused and item.is_required:
                 raise PermissionRefused(
@@ -86,7 +86,7 @@ class Attacher:
         return None
 
     def detach(self, target: str) -> None:
-        """Detach all that is attached to this target."""
+        """Detach everything from this target."""
         for descriptor in [fd for at, fd in self._held if at == target]:
             os.close(descriptor)
         self._held = [(at, fd) for at, fd in self._held if at != target]

@@ -117,7 +117,7 @@ def compile_program(bcc: Any, order: Order) -> Any:
 
     try:
         bpf = Quiet(text=order.text)
-    except Exception as error:  # bcc raises nothing finer
+    except Exception as error:  # bcc raises no narrower type
         raise ProgramError(
             "compile the BPF programs", cause=str(error), hint="please report this"
         ) from error

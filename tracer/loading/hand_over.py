@@ -79,7 +79,7 @@ class Report:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The report of which `data` is the plain form."""
+        """The opposite of `to_json`."""
         return cls(
             maps={name: MapLayout.from_json(layout) for name, layout in data["maps"].items()},
             programs=tuple(data["programs"]),

@@ -287,7 +287,7 @@ def _filter_macros(config: Config) -> dict[str, object]:
 
 
 def _cgroup_macros(config: Config, types: KernelTypes) -> dict[str, object]:
-    """For the filter by cgroup, and for the program that sees it made anew, if there is a way."""
+    """Macros for the filter by cgroup, and for the program that sees it made again if possible."""
     if config.filter.cgroup is None:
         return {}
     macros: dict[str, object] = {"FILTER_CGROUP": 1}

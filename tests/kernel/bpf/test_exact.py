@@ -178,7 +178,7 @@ def _accepts() -> list[Callable[[], object]]:
 
 
 def _many(of: Callable[[Socket, Socket], object]) -> Calls:
-    """N times the same call on a pair of sockets, of which the first has sent N messages."""
+    """N times the same call on a pair of sockets; the first one has sent N messages."""
 
     def prepare() -> list[Callable[[], object]]:
         one, two = udp_pair()

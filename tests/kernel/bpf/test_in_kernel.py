@@ -138,7 +138,7 @@ def _assert_operations(ours: Snapshot, theirs: Bpftrace) -> None:
             assert total.sum_ns > 0
             assert sum(total.slots) == total.count
     # One connection of the admin queue and one for each of the I/O queues. From 6.7 on or so the
-    # host gives its sockets files, and lets go of them by these: only the listener is released.
+    # host gives its sockets files and closes those: only the listener is released.
     assert ours.total("connect", "kernel").count >= 2
     assert ours.total("close", "kernel").count >= 1
     # The target accepts until no connection waits: its last call gets EAGAIN.

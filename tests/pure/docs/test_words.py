@@ -20,6 +20,8 @@ WORDS = {
     r"whoeve[r]": '"anyone who", or name the user or process',
     r"\bdea[r]er\b|\bdea[r] quer": '"more expensive", "costs more"',
     r"\bto be ha[d]\b": '"available"',
+    r"\bcannot be ha[d]\b": '"is not available", or what failed',
+    r"to_be_ha[d]": '"available"; in a test name too',
     r"known to spea[k] against": '"should work but is untested"',
     r"\bCallErro[r]\b": "UsageError",
     r"\bProbeUs[e]\b": "ProbeStats",

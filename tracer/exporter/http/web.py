@@ -73,8 +73,7 @@ def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
 class WebServer:
     """Serves `routes` (by path) on `address` until stopped.
 
-    Port 0 is for one that the kernel picks. Raises TracerError if it cannot
-    listen there.
+    With port 0 the kernel picks one. Raises TracerError if it cannot listen there.
     """
 
     def __init__(self, address: tuple[str, int], routes: Mapping[str, Handler]) -> None:
