@@ -2,7 +2,8 @@
 # `make` alone lists the targets.
 
 LISTEN ?= 127.0.0.1:1080
-METRICS ?= 127.0.0.1:10435
+METRICS ?=
+PROMETHEUS ?=
 DURATION ?=
 TESTS ?=
 DOCUMENT ?=
@@ -11,24 +12,25 @@ BIN := .venv/bin
 RUN := $(BIN)/lunatik-socket
 PYTHON := $(BIN)/python
 FOR := $(if $(DURATION),--duration $(DURATION))
+ON := $(if $(METRICS),--metrics $(METRICS))
 
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
-	@echo "make TARGET [LISTEN=ADDR:PORT] [METRICS=ADDR:PORT] [DURATION=SECONDS] [TESTS=PYTEST-ARGUMENTS]"
+	@echo "make TARGET [LISTEN=ADDR:PORT] [METRICS=ADDR:PORT] [PROMETHEUS=ADDR:PORT] [DURATION=TIME] [TESTS=PYTEST-ARGUMENTS]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ready ## Run a traced SOCKSv4 proxy on 127.0.0.1:1080, metrics on 127.0.0.1:10435
-	@$(RUN) serve socks4 --trace --listen $(LISTEN) --metrics $(METRICS) $(FOR)
+	@$(RUN) serve socks4 --trace --listen $(LISTEN) $(ON) $(FOR)
 
 .PHONY: demo
 demo: ready ## Run the proxy with generated traffic for ten seconds
-	@$(RUN) demo --metrics $(METRICS) $(FOR)
+	@$(RUN) demo $(ON) $(FOR)
 
 .PHONY: observe
 observe: ready-test ## Run generated traffic, the tracer, Prometheus and the live page on loopback
-	@$(RUN) observe --metrics $(METRICS) $(FOR)
+	@$(RUN) observe $(ON) $(if $(PROMETHEUS),--prometheus $(PROMETHEUS)) $(FOR)
 
 .PHONY: doctor
 doctor: ready ## Check what works on this machine and whether each operation is counted

@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from errno import EADDRINUSE
 from typing import TextIO
 
 from tracer.cli.loop import Loop
 from tracer.cli.options import TraceOptions, shown
+from tracer.errors import PROGRAM, TracerError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
 from tracer.process.output import Relay
@@ -26,7 +28,10 @@ from tracer.terminal.view import (
     print_summary,
 )
 
-__all__ = ["Subject", "trace"]
+__all__ = ["METRICS_URL", "Subject", "trace"]
+
+METRICS_URL = "{metrics}"  # in a hint
+_ANY_URL = "http://example.org/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Subject:
 
     `command` is started and followed with its children. `owns_terminal`: the user wants to see its
     output, so no live table is drawn unless asked for. `ours`: it is a server or script of this
-    program and must end with it.
+    program and must end with it. In `hints`, METRICS_URL stands for the URL of the metrics, or for
+    some URL if none are served.
     """
 
     text: str
@@ -64,7 +70,7 @@ def trace(
         session = stack.enter_context(Session(_config(subject, options, child)))
         signals = stack.enter_context(Signals())
         url = _serve_metrics(stack, options, session)
-        header = Header(_text(subject, child), url, subject.hints)
+        header = Header(_text(subject, child), url, _hints(subject, url))
         view = make_view(header) if make_view else _view(options, header, stream, live=live)
         _warn_of_failures(session)
         first = session.snapshot()
@@ -150,13 +156,27 @@ def _text(subject: Subject, child: StartedCommand | None) -> str:
     return f"{subject.text} (pid {child.pid})" if child is not None else subject.text
 
 
+def _hints(subject: Subject, url: str | None) -> tuple[str, ...]:
+    return tuple(hint.replace(METRICS_URL, url or _ANY_URL) for hint in subject.hints)
+
+
 def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) -> str | None:
+    """Return the URL. If the default port is in use, as by another tracer, take a free one."""
     if options.metrics is None:
         return None
     from tracer.exporter.http.server import MetricsServer  # noqa: PLC0415
 
     server = MetricsServer(options.metrics, session.snapshot)
-    server.start()
+    try:
+        server.start()
+    except TracerError as error:
+        server.stop()
+        if options.metrics_given or error.errno != EADDRINUSE:
+            raise
+        server = MetricsServer((options.metrics[0], 0), session.snapshot)
+        server.start()
+        taken, free = shown(options.metrics), shown(server.address)
+        print(f"{PROGRAM}: {taken} is in use; metrics are on {free}", file=sys.stderr)
     stack.callback(server.stop)
     return f"http://{shown(server.address)}/metrics"
 

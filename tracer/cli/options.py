@@ -63,9 +63,13 @@ class CommandGroup(click.Group):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceOptions:
-    """What the user chose. `live` None: a live table if standard output is a free terminal."""
+    """What the user chose. `live` None: a live table if standard output is a free terminal.
+
+    `metrics_given`: the user chose the address `metrics`; otherwise it is the default.
+    """
 
     metrics: Address | None
+    metrics_given: bool
     operation: tuple[str, ...]
     mechanism: str
     duration: float | None
@@ -130,7 +134,7 @@ _OPTIONS = (
         metavar="ADDR:PORT",
         default=_METRICS,
         show_default="127.0.0.1:10435",
-        help="Where to serve the metrics for Prometheus.",
+        help="Where to serve the metrics for Prometheus. If the default is in use, a free port.",
     ),
     click.option("--no-metrics", is_flag=True, help="Do not serve metrics."),
     click.option(
@@ -171,7 +175,7 @@ _OPTIONS = (
     ),
     click.option("-q", "--quiet", is_flag=True, help="Do not show the numbers."),
 )
-_NAMES = tuple(field.name for field in fields(TraceOptions))
+_NAMES = tuple(field.name for field in fields(TraceOptions) if field.name != "metrics_given")
 
 
 def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -180,13 +184,18 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_options(*args: Any, no_metrics: bool, **kwargs: Any) -> Any:
         chosen = {name: kwargs.pop(name) for name in _NAMES}
+        given = _was_given(click.get_current_context(), "metrics")
         if no_metrics:
             chosen["metrics"] = None
-        return function(*args, options=TraceOptions(**chosen), **kwargs)
+        return function(*args, options=TraceOptions(**chosen, metrics_given=given), **kwargs)
 
     for option in reversed(_OPTIONS):
         option(with_options)
     return with_options
+
+
+def _was_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -201,10 +210,7 @@ def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
         context: click.Context, /, *args: Any, trace: bool, options: TraceOptions, **kwargs: Any
     ) -> Any:
         for name in () if trace else (*_NAMES, "no_metrics"):
-            if (
-                name != "quiet"
-                and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-            ):
+            if name != "quiet" and _was_given(context, name):
                 raise click.UsageError(f"--{name.replace('_', '-')} needs --trace", context)
         return function(*args, options=options if trace else None, **kwargs)
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import click
 
-from tracer.cli.lifecycle import Subject, trace
+from tracer.cli.lifecycle import METRICS_URL, Subject, trace
 from tracer.cli.options import (
     Address,
     CommandGroup,
@@ -114,10 +114,7 @@ def _socks4(
     config = _checked(lambda: Socks4Config(**settings))
     if options is None:
         return _serve(Socks4Server(config), log_level)
-    target = (
-        f"http://{shown(options.metrics)}/metrics" if options.metrics else "http://example.org/"
-    )
-    hint = f"try: curl --socks4 {shown(_reachable(listen))} {target}"
+    hint = f"try: curl --socks4 {shown(_reachable(listen))} {METRICS_URL}"
     return _trace_server(context, "SOCKSv4 proxy", listen, options, hints=(hint,) * bool(listen[1]))
 
 

@@ -2,6 +2,7 @@
 """`lunatik-socket trace`: running processes, a command, or the whole machine."""
 
 import shlex
+from dataclasses import replace
 
 import click
 
@@ -44,7 +45,8 @@ def command(
 
     Repeated options are alternatives: --comm nginx --comm envoy traces both. Different options
     must all match. A COMMAND is traced with its children from its first instruction, and its exit
-    status is passed on. The tracer does not trace itself.
+    status is passed on; metrics are then served only with --metrics. The tracer does not trace
+    itself.
 
     \b
     EXAMPLES
@@ -68,6 +70,8 @@ def command(
         command=command_line or None,
         owns_terminal=bool(command_line),
     )
+    if command_line and not options.metrics_given:
+        options = replace(options, metrics=None)  # a command rarely lives until a scrape
     return trace(subject, options)
 
 

@@ -26,7 +26,7 @@ from tracer.session import Session
 # Half of those at system calls are for threads that are not known yet.
 INSTRUCTIONS = {
     "enter_system_call": 880,
-    "exit_system_call": 840,
+    "exit_system_call": 1150,
     "on_fork": 70,
     "on_exec": 180,
     "on_thread_end": 330,

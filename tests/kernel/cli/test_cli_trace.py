@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The command line on this kernel: what it traces, how it ends, which errors it reports."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ import termios
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,51 @@ def test_metrics_port_in_use() -> None:
         "(EADDRINUSE); choose another with --metrics\n"
     )
     assert (done.returncode, done.stdout) == (3, "")
+
+
+@pytest.fixture
+def taken() -> Iterator[None]:
+    """The default metrics port is in use."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # then another process has it
+            stack.enter_context(socket.create_server(("127.0.0.1", 10435)))
+        yield
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize(
+    "arguments", [("trace",), ("serve", "socks4", "--trace", "--listen", "127.0.0.1:0"), ("demo",)]
+)
+def test_a_second_tracer_serves_on_a_free_port(arguments: tuple[str, ...]) -> None:
+    with started(*arguments, "--operation", "bind", "--duration", "20") as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.fullmatch(
+            r"lunatik-socket: 127\.0\.0\.1:10435 is in use; metrics are on (127\.0\.0\.1:\d+)\n",
+            line,
+        )
+        assert found, line
+        assert f"metrics on http://{found[1]}/metrics" in read_until(process, "metrics on")
+        with urllib.request.urlopen(f"http://{found[1]}/healthz", timeout=20) as page:
+            assert page.read() == b"ok\n"
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize("arguments", [("trace",), ("demo",), ("serve", "echo", "--trace")])
+def test_a_given_default_port_in_use_is_an_error(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, "--metrics", "127.0.0.1:10435")
+    assert 'cannot serve metrics on "127.0.0.1:10435"' in done.stderr
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_traced_command_opens_no_port() -> None:
+    # While the tracer waits for it, the command looks for the tracer's sockets.
+    script = "ls -l /proc/$PPID/fd > /dev/stderr"
+    done = run("trace", "--operation", "bind", "-q", "--", "sh", "-c", script)
+    assert done.returncode == 0
+    assert "bpf" in done.stderr
+    assert "socket:" not in done.stderr
 
 
 def test_unknown_pid() -> None:
