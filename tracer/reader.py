@@ -5,13 +5,16 @@ This is the one module that knows what the values in the maps mean. The position
 come from bcc (`tracer.model.layout`).
 """
 
+import contextlib
+import functools
 import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tracer import __version__
-from tracer.kernel.cgroups import cgroup_path
+from tracer.kernel.cgroups import cgroup_of_thread, cgroup_path
 from tracer.kernel.kprobe_events import missed_returns
 from tracer.kernel.maps import sum_of_cpus
 from tracer.kernel.program_info import program_info
@@ -20,10 +23,18 @@ from tracer.loading.parent import Loaded
 from tracer.loading.source import EVENTS, LOST_REASONS
 from tracer.model.errnos import ERRNO_NAMES
 from tracer.model.layout import VALUE, Layout
-from tracer.model.operations import FUNCTIONS, OPERATIONS, PATHS, TRANSPORTS, system_calls
+from tracer.model.operations import (
+    FUNCTIONS,
+    OPERATIONS,
+    PATHS,
+    TRANSPORTS,
+    Bytes,
+    system_calls,
+)
 from tracer.model.snapshot import (
     Aggregate,
     CallAtStart,
+    InFlight,
     MapUse,
     ProbeStats,
     ProgramStats,
@@ -54,6 +65,7 @@ class Reader:
         self._loaded, self._maps, self._label = loaded, loaded.maps, label
         self._cell = _CellFields(self._maps["cells"].layout.value)
         self._threads_added = 0
+        self._labels_of_calls: dict[tuple[int, int], bytes] = {}
 
     def read(self) -> Snapshot:
         """All numbers as of now.
@@ -66,6 +78,8 @@ class Reader:
         labelled = list(self._labelled_cells(label)) if label else []
         operations = [_operation_series(*cell) for cell in cells["cells"]]
         operations += [_operation_series(*cell) for cell in labelled if cell[0] < _CELLS]
+        in_flight = tuple(self._in_flight_by_label(label, operations)) if label else ()
+        operations += _series_without_a_return(in_flight, operations)
         functions = [self._function_series(*cell) for cell in cells["function_cells"]]
         functions += [
             self._function_series(index - _CELLS, value, aggregate)
@@ -88,6 +102,7 @@ class Reader:
             kernel=platform.release(),
             label_name=label,
             in_flight_at_start=self.in_flight_at_start,
+            in_flight=in_flight,
         )
 
     def follow(self, pids: Iterable[int]) -> None:
@@ -131,6 +146,52 @@ class Reader:
         call, key = calls.layout.value, threads.layout.key
         found = {call.number("pid_tgid", value) & 0xFFFFFFFF for _, value in calls.items()}
         return found | {key.number(VALUE, tid) for tid, _ in threads.items()}
+
+    def _in_flight_by_label(self, label: str, operations: list[Series]) -> Iterator[InFlight]:
+        """The calls in flight by operation, transport and label value.
+
+        A value without a cell is "other" when there is no room for more cells: the call will be
+        counted so when it returns.
+        """
+        cells = self._maps["labelled_cells"]
+        is_full = sum(1 for _ in cells.items()) >= cells.capacity
+        with_cell = {(s.name, s.transport, s.label) for s in operations}
+        starts: dict[tuple[str, str, str], list[int]] = {}
+        for operation, transport, text, start_ns in self._calls_in_flight(label):
+            key = (OPERATIONS[operation].name, TRANSPORTS[transport], text)
+            if is_full and key not in with_cell:
+                key = (*key[:2], "other")
+            starts.setdefault(key, []).append(start_ns)
+        for key, found in starts.items():
+            yield InFlight(*key, len(found), min(found))
+
+    def _calls_in_flight(self, label: str) -> Iterator[tuple[int, int, str, int]]:
+        """Operation, transport, label value and start (ns) of each call in a thread's struct call.
+
+        All 8,192 slots are read, and almost all of them are free. So the starts are cut out of the
+        bytes in one step, and Python code looks only at the calls in flight. The name and the
+        cgroup of a thread are read from /proc once for each call.
+        """
+        layout = self._maps["calls"].layout.value
+        start, words = layout["start_ns"].words.start, layout.size // 8
+        labels: dict[tuple[int, int], bytes] = {}
+        for name in ("calls", "threads"):
+            for values in self._maps[name].values():
+                for i, start_ns in enumerate(values.cast("Q")[start::words].tolist()):
+                    if not start_ns:
+                        continue
+                    call = values[i * layout.size : (i + 1) * layout.size]
+                    number = functools.partial(layout.number, raw=call)
+                    if number("bytes") == Bytes.UNCOUNTED:
+                        continue
+                    ids = number("pid_tgid")
+                    known = self._labels_of_calls.get((ids, start_ns))
+                    known = known or _label_of_call(label, ids, number("port"))
+                    if known is not None:  # else its thread has ended
+                        labels[ids, start_ns] = known
+                        text = _label_text(label, known)
+                        yield number("operation"), number("transport"), text, start_ns
+        self._labels_of_calls = labels
 
     def _set_first(self, name: str, value: int) -> None:
         layout = self._maps[name].layout
@@ -260,6 +321,31 @@ def _missed_runs(programs: tuple[ProgramStats, ...]) -> int:
 def _operation_series(index: int, label: str | None, aggregate: Aggregate) -> Series:
     operation, transport = divmod(index, len(TRANSPORTS))
     return Series(OPERATIONS[operation].name, "user", TRANSPORTS[transport], label, aggregate)
+
+
+def _series_without_a_return(
+    in_flight: tuple[InFlight, ...], operations: list[Series]
+) -> list[Series]:
+    """A series of no calls for each of `in_flight` of which no call has returned yet."""
+    known = {(s.name, s.transport, s.label) for s in operations}
+    return [
+        Series(one.operation, "user", one.transport, one.label, merge([]))
+        for one in in_flight
+        if (one.operation, one.transport, one.label) not in known
+    ]
+
+
+def _label_of_call(label: str, pid_tgid: int, port: int) -> bytes | None:
+    """The label's bytes as bpf/label.h makes them; None if the thread has ended."""
+    pid, tid = pid_tgid >> 32, pid_tgid & 0xFFFFFFFF
+    with contextlib.suppress(OSError):
+        if label == "comm":
+            return Path(f"/proc/{pid}/task/{tid}/comm").read_bytes().removesuffix(b"\n")
+        number = {"pid": pid, "port": port}.get(label)
+        if number is None:
+            number = cgroup_of_thread(pid, tid).stat().st_ino
+        return number.to_bytes(8, sys.byteorder)
+    return None
 
 
 def _operations_in_the_kernel(functions: list[Series]) -> Iterator[Series]:

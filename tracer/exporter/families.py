@@ -93,8 +93,18 @@ def _bytes(snapshot: Snapshot) -> Samples:
 
 
 def _in_progress(snapshot: Snapshot) -> Samples:
+    if snapshot.label_name is not None:
+        return _in_progress_by_label(snapshot)
     counts: dict[Labels, Value] = {(operation.name, "user"): 0 for operation in OPERATIONS}
     return counts | {**snapshot.in_progress()}
+
+
+def _in_progress_by_label(snapshot: Snapshot) -> Samples:
+    """Also zeros, so that a series falls to 0. Of calls in the kernel, the label is not known."""
+    known = (s for s in snapshot.operations if s.path == "user")
+    zeros = (((s.name, s.path, clean(s.label or "")), 0) for s in known)
+    calls = (((one.operation, "user", clean(one.label)), one.calls) for one in snapshot.in_flight)
+    return _sums((*zeros, *calls))
 
 
 def _starting(snapshot: Snapshot, zeros: Iterable[tuple[Labels, Value]]) -> dict[Labels, Value]:

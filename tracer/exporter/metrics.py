@@ -70,6 +70,7 @@ IN_PROGRESS = Metric(
     Type.GAUGE,
     "Calls in flight: entered and not yet returned.",
     ("operation", "path"),
+    splits=True,
 )
 FUNCTION_DURATION = Metric(
     "lunatik_socket_function_duration_seconds",

@@ -17,6 +17,7 @@ from tracer.model.layout import MapLayout
 __all__ = ["Map", "possible_cpus", "sum_of_cpus"]
 
 _BATCH = 64
+_LARGE_BATCH = 8192
 _PER_CPU_TYPES = (5, 6)  # BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY
 _NO_EXIST = 1  # BPF_NOEXIST
 _ENOTSUPP = 524  # internal to the kernel; Python's errno does not have it
@@ -86,9 +87,24 @@ class Map:
 
     def items(self) -> Iterator[tuple[bytes, memoryview]]:
         """Every key with its value, the CPUs' copies one after another."""
+        names, one = self.key_size, self._value_size
+        for count, keys, values in self._chunks(_BATCH):
+            for i in range(count):
+                yield keys[i * names : (i + 1) * names], values[i * one : (i + 1) * one]
+
+    def values(self) -> Iterator[memoryview]:
+        """All values without their keys, many in each view, one after another.
+
+        Takes a fraction of the time of `items`: a few system calls, and no Python code per value.
+        """
+        for count, _, values in self._chunks(min(self.capacity, _LARGE_BATCH)):
+            yield values[: count * self._value_size]
+
+    def _chunks(self, size: int) -> Iterator[tuple[int, bytes, memoryview]]:
+        """Numbers of entries, with their keys and their values; about `size` entries at a time."""
         if self._batch_works:
             try:
-                yield from self._items_by_batch()
+                yield from self._batches(size)
             except OSError as error:
                 # A per-CPU array has no batch look-up before 5.13.
                 if error.errno not in (errno.EINVAL, errno.ENOTSUP, _ENOTSUPP):
@@ -96,7 +112,8 @@ class Map:
                 self._batch_works = False
             else:
                 return
-        yield from self._items_of_array()
+        for key, value in self._items_of_array():
+            yield 1, key, value
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set one value; raises OSError."""
@@ -106,12 +123,12 @@ class Map:
         """Set one value unless the key has one already; returns whether it was set."""
         return bool(libbpf().bpf_map_update_elem(self.descriptor, key, value, _NO_EXIST) == 0)
 
-    def _items_by_batch(self) -> Iterator[tuple[bytes, memoryview]]:
-        keys = ctypes.create_string_buffer(_BATCH * self.key_size)
-        values = ctypes.create_string_buffer(_BATCH * self._value_size)
+    def _batches(self, size: int) -> Iterator[tuple[int, bytes, memoryview]]:
+        keys = ctypes.create_string_buffer(size * self.key_size)
+        values = ctypes.create_string_buffer(size * self._value_size)
         # The cursor is a u32 for a hash, and as long as a key for others.
         cursor = ctypes.create_string_buffer(max(8, self.key_size))
-        first, size = True, _BATCH
+        first = True
         while True:
             count = ctypes.c_uint32(size)
             status = libbpf().bpf_map_lookup_batch(
@@ -132,12 +149,7 @@ class Map:
                 continue
             if failure not in (0, errno.ENOENT):
                 raise OSError(failure, os.strerror(failure))
-            view, names, size_of_one = memoryview(values).cast("B"), keys.raw, self._value_size
-            for i in range(count.value):
-                yield (
-                    names[i * self.key_size : (i + 1) * self.key_size],
-                    view[i * size_of_one : (i + 1) * size_of_one],
-                )
+            yield count.value, keys.raw, memoryview(values).cast("B")
             if failure:
                 return
             first = False

@@ -15,6 +15,7 @@ __all__ = [
     "LOST_WORDS",
     "Aggregate",
     "CallAtStart",
+    "InFlight",
     "MapUse",
     "ProbeStats",
     "ProgramStats",
@@ -130,11 +131,26 @@ class CallAtStart:
 
 
 @dataclass(frozen=True, slots=True)
+class InFlight:
+    """Calls in flight of one operation, transport and label value.
+
+    `oldest_ns` is when the oldest of them entered, on CLOCK_MONOTONIC.
+    """
+
+    operation: str
+    transport: str
+    label: str
+    calls: int
+    oldest_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All numbers at one moment. `monotonic_ns` is the time on CLOCK_MONOTONIC, in ns.
 
     `in_flight_at_start` are the calls that entered before tracing began. They are not counted, nor
-    are they lost.
+    are they lost. `in_flight` are the calls from user space in flight by label value; empty without
+    a label. Each of them has a series in `operations`, even if none of its calls has returned yet.
     """
 
     monotonic_ns: int
@@ -148,6 +164,7 @@ class Snapshot:
     kernel: str
     label_name: str | None = None
     in_flight_at_start: tuple[CallAtStart, ...] = ()
+    in_flight: tuple[InFlight, ...] = ()
 
     def in_progress(self) -> dict[tuple[str, str], int]:
         """Number of calls in flight by (operation, path)."""
@@ -157,6 +174,10 @@ class Snapshot:
                 key = (probe.operation, probe.path)
                 result[key] = result.get(key, 0) + probe.in_progress
         return result
+
+    def in_flight_by_label(self) -> dict[tuple[str, str, str, str | None], InFlight]:
+        """The calls in flight by (operation, path, transport, label); empty without a label."""
+        return {(one.operation, "user", one.transport, one.label): one for one in self.in_flight}
 
     def total(self, operation: str, path: str = "user") -> Aggregate:
         """The sum of one operation over all transports and labels."""
@@ -221,11 +242,19 @@ def _minus(aggregate: Aggregate, before: Aggregate | None) -> Aggregate:
 
 def to_json(snapshot: Snapshot) -> dict[str, Any]:
     """The snapshot as the JSON document of `--json` (docs/json.md)."""
-    in_progress = snapshot.in_progress()
+    in_progress, by_label = snapshot.in_progress(), snapshot.in_flight_by_label()
+
+    def of(series: Series) -> int | None:
+        if snapshot.label_name is None:
+            return in_progress.get((series.name, series.path), 0)
+        if series.path != "user":
+            return None  # not known by label
+        one = by_label.get((series.name, series.path, series.transport, series.label))
+        return one.calls if one else 0
+
     return {
         "operations": [
-            _series_to_json("operation", s, snapshot.label_name)
-            | {"in_progress": in_progress.get((s.name, s.path), 0)}
+            _series_to_json("operation", s, snapshot.label_name) | {"in_progress": of(s)}
             for s in snapshot.operations
         ],
         "functions": [

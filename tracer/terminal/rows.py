@@ -5,11 +5,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tracer.model.errnos import EXPECTED_ERRNOS
+from tracer.model.operations import OPERATIONS, WAITING_OPERATIONS
 from tracer.model.snapshot import Aggregate, CallAtStart, Series, Snapshot, merge
 
-__all__ = ["Header", "Row", "Totals", "at_start", "escaped", "rows", "top_error", "totals"]
+__all__ = [
+    "Header",
+    "Row",
+    "Totals",
+    "at_start",
+    "escaped",
+    "rows",
+    "top_error",
+    "totals",
+    "visible",
+]
 
 _NAMED_AT_START = 3
+_OPERATIONS = frozenset(operation.name for operation in OPERATIONS)
 
 _Key = tuple[str, str, str, str | None]
 
@@ -27,8 +39,10 @@ class Header:
 class Row:
     """One row. `recent` was counted in the last `seconds`, `total` since the start.
 
-    Calls in flight are counted by operation and path only, not by transport or label. Of the rows
-    that share an operation and path, the first has the number and the others have None.
+    `in_flight` is None where it is not known. With a label, calls from user space are counted by
+    transport and label too, and `in_flight_seconds` is the age of the row's oldest call. Without
+    one they are counted by operation and path only: of the rows that share these, the first has the
+    number and the others have None.
     """
 
     name: str
@@ -39,6 +53,17 @@ class Row:
     recent: Aggregate | None
     seconds: float
     in_flight: int | None
+    in_flight_seconds: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str, str, str | None]:
+        """Operation or function, path, transport and label."""
+        return self.name, self.path, self.transport, self.label
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether calls are in flight, and none has returned in the whole interval."""
+        return bool(self.in_flight) and not self.recent
 
     @property
     def per_second(self) -> float:
@@ -68,7 +93,26 @@ def rows(new: Snapshot, recent: Snapshot, seconds: float) -> list[Row]:
         (*new.operations, *new.functions),
         key=lambda s: (-_count(lately.get(_key(s))), -s.aggregate.count),
     )
+    if new.label_name is not None:
+        return list(_labelled_rows(series, lately, new, seconds))
     return list(_rows(series, lately, new.in_progress(), seconds))
+
+
+def _labelled_rows(
+    series: list[Series], lately: dict[_Key, Aggregate], new: Snapshot, seconds: float
+) -> Iterator[Row]:
+    by_label = new.in_flight_by_label()
+    for s in series:
+        one = by_label.get(_key(s))
+        is_known = s.path == "user" and s.name in _OPERATIONS
+        yield Row(
+            *_key(s),
+            s.aggregate,
+            lately.get(_key(s)),
+            seconds,
+            (one.calls if one else 0) if is_known else None,
+            (new.monotonic_ns - one.oldest_ns) / 1e9 if one else 0.0,
+        )
 
 
 def _rows(
@@ -94,6 +138,22 @@ def totals(snapshot: Snapshot) -> Totals:
         bytes=everything.bytes,
         lost=sum(snapshot.lost.values()),
     )
+
+
+def visible(rows: list[Row], room: int) -> list[Row]:
+    """At most `room` of the rows: the busiest, and those with stuck calls.
+
+    Rows with stuck calls take up to half of the room, however busy the others are. Of these, the
+    operations that wait by design come last, and the oldest calls first.
+    """
+    stuck = sorted(
+        (row for row in rows[room // 2 :] if row.is_stuck),
+        key=lambda row: (row.name in WAITING_OPERATIONS, -row.in_flight_seconds),
+    )[: (room + 1) // 2]
+    ids = {id(row) for row in stuck}
+    busy = [row for row in rows if id(row) not in ids][: room - len(stuck)]
+    ids.update(id(row) for row in busy)
+    return [row for row in rows if id(row) in ids]
 
 
 def at_start(snapshot: Snapshot) -> str:

@@ -8,7 +8,7 @@ from rich.text import Text
 from tracer.model.errnos import EXPECTED_ERRNOS
 from tracer.model.snapshot import Aggregate, Snapshot
 from tracer.terminal import units
-from tracer.terminal.rows import Header, Row, Totals, at_start, escaped, top_error, totals
+from tracer.terminal.rows import Header, Row, Totals, at_start, escaped, top_error, totals, visible
 
 __all__ = ["live_table", "summary"]
 
@@ -21,14 +21,17 @@ def live_table(
     """The last interval: as many rows as fit into `height` lines, the busiest first."""
     above = _header_lines(header, snapshot, uptime_seconds)
     room = max(1, height - _LINES_AROUND - len(above))
+    shown = visible(rows, room)
     parts: list[RenderableType] = [
         *above,
-        _table(rows[:room], snapshot.label_name, live=True),
+        _table(shown, snapshot.label_name, live=True),
     ]
     if not rows:
         parts.append(Text("no socket operation yet", style="dim"))
     if len(rows) > room:
-        parts.append(Text(f"and {len(rows) - room} more, less busy", style="dim"))
+        stuck = sum(row.is_stuck for row in rows) - sum(row.is_stuck for row in shown)
+        in_flight = f", {stuck} of them with calls in flight" if stuck else ""
+        parts.append(Text(f"and {len(rows) - room} more, less busy{in_flight}", style="dim"))
     return Group(*parts)
 
 

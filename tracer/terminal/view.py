@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from tracer.model.snapshot import Snapshot, difference
+from tracer.model.snapshot import Snapshot, difference, merge
 from tracer.terminal import rows as table
 from tracer.terminal.rows import Header
 
@@ -103,6 +103,7 @@ class LinesView(NoView):
     def begin(self, snapshot: Snapshot) -> None:
         """Print what is traced, in lines that begin with `#`."""
         self._interval = Interval(snapshot)
+        self._in_flight: dict[tuple[str, str, str, str | None], int] = {}
         header = self._header
         metrics = f"; metrics on {header.metrics_url}" if header.metrics_url else ""
         lines = (f"tracing {header.subject}{metrics}", table.at_start(snapshot), *header.hints)
@@ -112,7 +113,13 @@ class LinesView(NoView):
     def update(self, snapshot: Snapshot) -> None:
         """Print the series that changed."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        lines = [_line(now, row) for row in self._interval.rows(snapshot) if row.recent]
+        in_flight = {key: one.calls for key, one in snapshot.in_flight_by_label().items()}
+        lines = [
+            _line(now, row)
+            for row in self._interval.rows(snapshot)
+            if row.recent or in_flight.get(row.key, 0) != self._in_flight.get(row.key, 0)
+        ]
+        self._in_flight = in_flight
         if lines:
             print("\n".join(lines), file=self._stream, flush=True)
 
@@ -123,20 +130,20 @@ class LinesView(NoView):
 
 def _line(now: str, row: table.Row) -> str:
     """In the units of the metrics: seconds and bytes."""
-    assert row.recent is not None
-    _, errno_name = table.top_error(row.recent)
+    recent = row.recent or merge([])
+    _, errno_name = table.top_error(recent)
     fields = {
         "time": now,
         "operation": row.name,
         "path": row.path,
         "transport": row.transport,
         "label": _quoted(row.label),
-        "calls": str(row.recent.count),
+        "calls": str(recent.count),
         "rate": f"{row.per_second:.1f}",
-        "p50_seconds": _seconds(row.recent.quantile_seconds(0.5)),
-        "p99_seconds": _seconds(row.recent.quantile_seconds(0.99)),
-        "bytes": str(row.recent.bytes),
-        "errors": str(sum(row.recent.errors.values())),
+        "p50_seconds": _seconds(recent.quantile_seconds(0.5)),
+        "p99_seconds": _seconds(recent.quantile_seconds(0.99)),
+        "bytes": str(recent.bytes),
+        "errors": str(sum(recent.errors.values())),
         "errno": errno_name or None,
         "in_progress": None if row.in_flight is None else str(row.in_flight),
     }
@@ -150,7 +157,9 @@ def _quoted(label: str | None) -> str | None:
     return f'"{text}"'
 
 
-def _seconds(value: float) -> str:
+def _seconds(value: float) -> str | None:
+    if math.isnan(value):
+        return None  # there was no call
     return f"{value:.9f}" if math.isfinite(value) else "inf"
 
 

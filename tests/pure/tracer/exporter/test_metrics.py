@@ -3,6 +3,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 from tests.pure.tracer.snapshots import aggregate, series, snapshot
 from tracer.exporter import metrics
@@ -10,7 +11,7 @@ from tracer.exporter.families import FAMILIES, family
 from tracer.exporter.metrics import METRICS, Metric, Type
 from tracer.exporter.render import Format, Renderer
 from tracer.model.operations import OPERATIONS
-from tracer.model.snapshot import Aggregate, Snapshot
+from tracer.model.snapshot import Aggregate, InFlight, Snapshot
 
 
 def samples(metric: Metric, shown: Snapshot) -> dict[tuple[str, ...], object]:
@@ -91,7 +92,11 @@ def test_split_series_carry_the_label_and_do_not_exist_before_a_call() -> None:
     one = family(metrics.DURATION, shown)
     assert one.labels == ("operation", "path", "transport", "comm")
     assert set(one.samples) == {("send", "user", "tcp", "curl")}
-    assert family(metrics.IN_PROGRESS, shown).labels == ("operation", "path")
+    calls = (InFlight("send", "tcp", "curl", 2, 0),)
+    in_progress = family(metrics.IN_PROGRESS, replace(shown, in_flight=calls))
+    assert in_progress.labels == ("operation", "path", "comm")
+    assert in_progress.samples == {("send", "user", "curl"): 2}
+    assert samples(metrics.IN_PROGRESS, shown) == {("send", "user", "curl"): 0}
 
 
 def test_cells_with_the_same_label_text_are_added_up() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from rich.console import Console
 
 from tests.pure.tracer.snapshots import aggregate, series, snapshot, snapshots
-from tracer.model.snapshot import CallAtStart, Snapshot, difference
+from tracer.model.snapshot import CallAtStart, InFlight, Snapshot, difference
 from tracer.terminal import rows as table
 from tracer.terminal import tables as draw
 from tracer.terminal.rows import Header
@@ -156,6 +156,51 @@ def test_rows_that_do_not_fit_are_counted() -> None:
     lines = live(snapshot(), new, height=12)
     assert len(lines) == 11
     assert lines[-1].strip() == "and 4 more, less busy"
+
+
+def by_pid(*stuck: InFlight, monotonic_ns: int = SECOND) -> Snapshot:
+    """Twenty busy processes, and these calls in flight."""
+    busy = [series(label=str(pid), of=aggregate({80: 100})) for pid in range(100, 120)]
+    nothing = [series(one.operation, label=one.label, of=aggregate({})) for one in stuck]
+    new = snapshot(*busy, *nothing, label_name="pid", monotonic_ns=monotonic_ns, in_progress=9)
+    return replace(new, in_flight=stuck)
+
+
+def test_a_stuck_process_is_not_hidden_by_busier_ones() -> None:
+    new = by_pid(InFlight("recv", "tcp", "4711", 1, 0))
+    lines = live(snapshot(label_name="pid"), new, height=12)
+    [stuck] = [line.split() for line in lines if " 4711 " in line]
+    assert stuck == ["recv", "4711", "tcp", "-", "-", "-", "-", "1"]
+    assert [line.split()[-1] for line in lines if line.startswith("send")] == ["0"] * 3
+    assert lines[-1].strip() == "and 17 more, less busy"
+
+
+def test_stuck_processes_leave_room_for_busy_ones() -> None:
+    stuck = [InFlight("select", "tcp", str(pid), 1, 0) for pid in range(200, 230)]
+    stuck.append(InFlight("connect", "tcp", "4711", 1, SECOND // 2))
+    lines = live(snapshot(label_name="pid"), by_pid(*stuck), height=12)
+    shown = [line.split()[0] for line in lines if line.startswith(("se", "co"))]
+    assert shown == ["send", "send", "select", "connect"]
+    assert lines[-1].strip() == "and 47 more, less busy, 29 of them with calls in flight"
+
+
+def test_a_call_gets_a_plain_line_when_it_is_stuck_and_no_second_one() -> None:
+    first = snapshot(label_name="pid", monotonic_ns=0)
+    stuck = InFlight("recv", "tcp", "4711", 1, 0)
+    lines = lines_of(first, *(by_pid(stuck, monotonic_ns=n * SECOND) for n in (1, 2, 3)))
+    [told] = [fields(line) for line in lines if "label=4711" in line]
+    told.pop("time")
+    assert told == {
+        "operation": "recv",
+        "path": "user",
+        "transport": "tcp",
+        "label": "4711",
+        "calls": "0",
+        "rate": "0.0",
+        "bytes": "0",
+        "errors": "0",
+        "in_progress": "1",
+    }
 
 
 def test_an_empty_table_says_that_nothing_was_seen() -> None:

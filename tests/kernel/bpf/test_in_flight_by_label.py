@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Which process, thread name, cgroup or port the calls in flight belong to."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.bpf.sockets import udp_pair
+from tests.kernel.children import Child, wait_until
+from tracer.exporter import metrics
+from tracer.exporter.families import family
+from tracer.model.config import LABELS, Config, Filter
+from tracer.model.snapshot import Snapshot, to_json
+from tracer.session import Session
+from tracer.terminal.rows import rows
+
+
+def in_json(snapshot: Snapshot) -> dict[str, int]:
+    return {
+        one[snapshot.label_name]: one["in_progress"]
+        for one in to_json(snapshot)["operations"]
+        if one["operation"] == "recv"
+    }
+
+
+def in_metrics(snapshot: Snapshot) -> dict[str, object]:
+    samples = family(metrics.IN_PROGRESS, snapshot).samples
+    return {label: n for (operation, _, label), n in samples.items() if operation == "recv"}
+
+
+def in_rows(snapshot: Snapshot) -> dict[str | None, int | None]:
+    return {row.label: row.in_flight for row in rows(snapshot, snapshot, 1.0) if row.name == "recv"}
+
+
+@pytest.mark.parametrize("in_flight", ["stack", "hash"])
+def test_only_the_process_with_the_blocked_call_has_it_in_flight(in_flight: str) -> None:
+    one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def work() -> None:
+        one.send(b"x")
+        two.recv(1)
+
+    def work_and_block() -> None:
+        work()
+        two.recv(1)
+
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+    config = Config(filter=chosen, label="pid", mechanism="tracepoint", in_flight=in_flight)
+    with Session(config) as session:
+        idle = Child(work)
+        assert idle.wait() == 0
+        stuck = Child(work_and_block)
+        wait_until(lambda: session.snapshot().in_progress().get(("recv", "user")) == 1, "recv")
+        wait_until(lambda: session.snapshot().total("recv").count == 2, "the other calls")
+        snapshot = session.snapshot()
+        one.send(b"x")
+        assert stuck.wait() == 0
+        after = session.snapshot()
+    expected = {str(idle.pid): 0, str(stuck.pid): 1}
+    for view in (in_json, in_metrics, in_rows):
+        assert view(snapshot) == expected
+        assert view(after) == {str(idle.pid): 0, str(stuck.pid): 0}
+    [call] = snapshot.in_flight
+    assert 0 < snapshot.monotonic_ns - call.oldest_ns < 60e9
+    assert after.in_flight == ()
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_call_in_flight_has_the_label_with_which_it_counts_later(label: str) -> None:
+    """Its row is there before any call of it has returned."""
+    one, two = udp_pair()
+
+    def block() -> None:
+        Path("/proc/self/comm").write_text("blocks")
+        two.recv(1)
+
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+    config = Config(filter=chosen, label=label, mechanism="tracepoint", operations=("recv",))
+    with Session(config) as session:
+        child = Child(block)
+        wait_until(lambda: bool(session.snapshot().in_flight), "recv")
+        before = session.snapshot()
+        one.send(b"x")
+        assert child.wait() == 0
+        after = session.snapshot()
+    [counted] = [series for series in after.operations if series.aggregate.count]
+    assert in_rows(before) == {counted.label: 1}
+    assert [(call.transport, call.label) for call in before.in_flight] == [("udp", counted.label)]
