@@ -2,19 +2,36 @@
 """Which process, thread name, cgroup or port the calls in flight belong to."""
 
 import os
+import signal
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.bpf.sockets import udp_pair
-from tests.kernel.children import Child, wait_until
+from tests.kernel.children import Child, wait_until, wait_until_blocked
 from tracer.exporter import metrics
 from tracer.exporter.families import family
+from tracer.kernel.architecture import architecture
 from tracer.model.config import LABELS, Config, Filter
 from tracer.model.snapshot import Snapshot, to_json
 from tracer.session import Session
 from tracer.terminal.rows import rows
+
+RECV = architecture().numbers["recvfrom"]
+
+
+@contextmanager
+def blocked(work: Callable[[], object]) -> Iterator[Child]:
+    """A child that must not outlive the test, even if nothing wakes it."""
+    child = Child(work)
+    try:
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
 
 
 def in_json(snapshot: Snapshot) -> dict[str, int]:
@@ -48,15 +65,15 @@ def test_only_the_process_with_the_blocked_call_has_it_in_flight(in_flight: str)
 
     chosen = Filter(pids=(os.getpid(),), follow_forks=True)
     config = Config(filter=chosen, label="pid", mechanism="tracepoint", in_flight=in_flight)
-    with Session(config) as session:
+    with one, two, Session(config) as session:
         idle = Child(work)
         assert idle.wait() == 0
-        stuck = Child(work_and_block)
-        wait_until(lambda: session.snapshot().in_progress().get(("recv", "user")) == 1, "recv")
-        wait_until(lambda: session.snapshot().total("recv").count == 2, "the other calls")
-        snapshot = session.snapshot()
-        one.send(b"x")
-        assert stuck.wait() == 0
+        with blocked(work_and_block) as stuck:
+            wait_until(lambda: session.snapshot().total("recv").count == 2, "the other calls")
+            wait_until_blocked(stuck.pid, RECV)
+            snapshot = session.snapshot()
+            one.send(b"x")
+            assert stuck.wait() == 0
         after = session.snapshot()
     expected = {str(idle.pid): 0, str(stuck.pid): 1}
     for view in (in_json, in_metrics, in_rows):
@@ -79,11 +96,11 @@ def test_a_call_in_flight_has_the_label_with_which_it_counts_later(label: str) -
     chosen = Filter(pids=(os.getpid(),), follow_forks=True)
     config = Config(filter=chosen, label=label, mechanism="tracepoint", operations=("recv",))
     with Session(config) as session:
-        child = Child(block)
-        wait_until(lambda: bool(session.snapshot().in_flight), "recv")
-        before = session.snapshot()
-        one.send(b"x")
-        assert child.wait() == 0
+        with blocked(block) as child:
+            wait_until_blocked(child.pid, RECV)
+            before = session.snapshot()
+            one.send(b"x")
+            assert child.wait() == 0
         after = session.snapshot()
     [counted] = [series for series in after.operations if series.aggregate.count]
     assert in_rows(before) == {counted.label: 1}
