@@ -27,7 +27,6 @@ __all__ = [
 
 LOST_WORDS = {
     "start_map_full": "more threads in calls at once than there was room for",
-    "aggregate_map_full": 'counted under "other": no room for more label values',
     "return_without_entry": "already in flight when tracing began",
     "return_not_seen": "their return was not seen",
     "probe_missed": "the kernel skipped a run of a BPF program",
@@ -115,7 +114,12 @@ class ProgramStats:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All numbers at one moment. `monotonic_ns` is the time on CLOCK_MONOTONIC, in ns."""
+    """All numbers at one moment. `monotonic_ns` is the time on CLOCK_MONOTONIC, in ns.
+
+    No two series have the same name, path, transport and label. `other_label` is the number of
+    calls counted under the label value "other", since there was no room for more values: they are
+    not lost.
+    """
 
     monotonic_ns: int
     operations: tuple[Series, ...]
@@ -127,6 +131,7 @@ class Snapshot:
     version: str
     kernel: str
     label_name: str | None = None
+    other_label: int = 0
 
     def in_progress(self) -> dict[tuple[str, str], int]:
         """Number of calls in flight by (operation, path)."""
@@ -226,6 +231,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
                 for p in snapshot.probes
             ],
             "lost": dict(snapshot.lost),
+            "other_label": snapshot.other_label,
             "maps": [
                 {"map": m.name, "entries": m.entries, "capacity": m.capacity} for m in snapshot.maps
             ],
