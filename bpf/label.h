@@ -1,27 +1,45 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Separate cells for each value of one extra label: comm, pid, cgroup or port (LABELS in
- * tracer/model/config.py). Compiled in only if a label is set. Once the map is full, further calls
- * count in the cells of aggregate.h and functions.bpf.c; user space shows these as "other".
+ * tracer/model/config.py). Compiled in only if a label is set. Once there are LABEL_VALUES values,
+ * calls with further ones count in the cells of aggregate.h and functions.bpf.c; user space shows
+ * these as "other".
  *
  * Probes    none of its own
  * Maps
- *   labelled_cells  struct cell_key -> struct cell, per CPU
+ *   label_values    label -> 1, for each value that has cells
+ *   labelled_cells  struct cell_key -> struct cell. The CPU is in the key: a per-CPU hash would
+ *                   take memory for all CPUs, and runs out of it for a moment when many cells are
+ *                   made at once (seen on 6.18).
  *   zero_cell       0 -> zeros, to insert: too large for the BPF stack
- * Overhead  a look-up in a hash per call; docs/benchmarks.md
- * Caveats   Cells are not freed while tracing.
+ * Overhead  a look-up in a hash per call; docs/benchmarks.md. With LABELLED_CELLS_ON_DEMAND (6.1
+ *           on) a cell takes memory when it is first used: from there on the kernel allocates for
+ *           hashes from caches of its own (bpf_mem_alloc), which is safe in any context.
+ * Caveats   Cells are not given back while tracing.
  */
 #pragma once
 
 #ifdef LABELLED
 
-struct cell_key {
-	u32 cell;
-	u32 pad;
-	char label[16];
+struct label {
+	char bytes[16];
 };
 
-BPF_TABLE("percpu_hash", struct cell_key, struct cell, labelled_cells, LABELLED_CELLS);
+struct cell_key {
+	u32 cell;
+	u32 cpu;
+	struct label label;
+};
+
+#ifdef LABELLED_CELLS_ON_DEMAND
+#define LABELLED_CELLS_FLAGS BPF_F_NO_PREALLOC
+#else
+#define LABELLED_CELLS_FLAGS 0
+#endif
+
+BPF_HASH(label_values, struct label, u32, LABEL_VALUES);
+BPF_F_TABLE("hash", struct cell_key, struct cell, labelled_cells, LABELLED_CELLS,
+	    LABELLED_CELLS_FLAGS);
 BPF_ARRAY(zero_cell, struct cell, 1);
 
 static __always_inline void make_label(char label[16], u32 port, u64 pid_tgid)
@@ -37,24 +55,38 @@ static __always_inline void make_label(char label[16], u32 port, u64 pid_tgid)
 #endif
 }
 
+/* Whether the value has room, which it takes here if there is any. */
+static __always_inline bool has_room(struct label *label)
+{
+	u32 one = 1;
+
+	if (label_values.lookup(label))
+		return true;
+	label_values.insert(label, &one);
+	return label_values.lookup(label);
+}
+
 static __always_inline struct cell *labelled_cell(u32 index, u32 port, u64 pid_tgid)
 {
-	struct cell_key key = {.cell = index};
+	struct cell_key key = {.cell = index, .cpu = bpf_get_smp_processor_id()};
 	u32 zero = 0;
 	struct cell *cell, *empty;
 
-	make_label(key.label, port, pid_tgid);
+	make_label(key.label.bytes, port, pid_tgid);
 	cell = labelled_cells.lookup(&key);
 	if (cell)
 		return cell;
 	empty = zero_cell.lookup(&zero);
 	if (!empty)
 		return 0;
-	/* -EEXIST is fine: another CPU was first, and the look-up finds its cell. */
+	if (!has_room(&key.label)) {
+		count_event(EVENT_OTHER_LABEL);
+		return 0;
+	}
 	labelled_cells.insert(&key, empty);
 	cell = labelled_cells.lookup(&key);
 	if (!cell)
-		count_event(EVENT_AGGREGATE_MAP_FULL);
+		count_event(EVENT_OTHER_LABEL);
 	return cell;
 }
 

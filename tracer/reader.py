@@ -91,8 +91,8 @@ class Reader:
         programs = tuple(self._programs())
         return Snapshot(
             monotonic_ns=time.monotonic_ns(),
-            operations=(*operations, *_operations_in_the_kernel(functions)),
-            functions=tuple(functions),
+            operations=_merged([*operations, *_operations_in_the_kernel(functions)]),
+            functions=_merged(functions),
             probes=probes,
             lost={reason: events[reason] for reason in LOST_REASONS}
             | {"probe_missed": _missed_runs(programs) + missed_returns(self._loaded.owner)},
@@ -103,6 +103,7 @@ class Reader:
             label_name=label,
             in_flight_at_start=self.in_flight_at_start,
             in_flight=in_flight,
+            other_label=events["other_label"],
         )
 
     def follow(self, pids: Iterable[int]) -> None:
@@ -205,19 +206,26 @@ class Reader:
                 yield sum_of_cpus(values, source.field_size)
 
     def _cells(self, name: str) -> Iterator[_Cell]:
-        """Cells without a label: of all calls, or of those that found the labelled map full."""
+        """Cells without a label: of all calls, or of those whose label value found no room."""
         for index, cell in enumerate(self._sums(name)):
             if cell[self._cell.count]:
                 yield index, "other" if self._label else None, self._cell.aggregate(cell)
 
     def _labelled_cells(self, label: str) -> Iterator[_Cell]:
+        """Cells with a label, each summed over the CPUs, which have keys of their own."""
         source = self._maps["labelled_cells"]
         number, text = source.layout.key["cell"].bytes, source.layout.key["label"].bytes
-        for key, values in source.items():
-            cell = sum_of_cpus(values, source.field_size)
+        of_cpus: dict[tuple[bytes, bytes], list[bytes]] = {}
+        for key, value in source.items():
+            of_cpus.setdefault((key[number], key[text]), []).append(bytes(value))
+        for (index, value_of_label), values in of_cpus.items():
+            cell = sum_of_cpus(memoryview(b"".join(values)), source.field_size)
             if cell[self._cell.count]:
-                index = int.from_bytes(key[number], sys.byteorder)
-                yield index, _label_text(label, key[text]), self._cell.aggregate(cell)
+                yield (
+                    int.from_bytes(index, sys.byteorder),
+                    _label_text(label, value_of_label),
+                    self._cell.aggregate(cell),
+                )
 
     def _function_series(self, index: int, label: str | None, aggregate: Aggregate) -> Series:
         index, transport = divmod(index, len(TRANSPORTS))
@@ -281,6 +289,8 @@ class Reader:
             yield MapUse("functions_of_thread", used, capacity)
         if source := self._maps.get("labelled_cells"):
             yield MapUse("labelled_cells", sum(1 for _ in source.items()), source.capacity)
+        if source := self._maps.get("label_values"):
+            yield MapUse("label_values", sum(1 for _ in source.items()), source.capacity)
 
 
 class _CellFields:
@@ -360,8 +370,24 @@ def _operations_in_the_kernel(functions: list[Series]) -> Iterator[Series]:
         yield Series(operation, "kernel", transport, label, merge(aggregates))
 
 
+def _merged(series: list[Series]) -> tuple[Series, ...]:
+    """The series, those with equal keys added up.
+
+    Two cells of the kernel have the same label text if a process is named "other", or a cgroup was
+    made anew under its path.
+    """
+    found: dict[tuple[str, str, str, str | None], list[Aggregate]] = {}
+    for one in series:
+        key = (one.name, one.path, one.transport, one.label)
+        found.setdefault(key, []).append(one.aggregate)
+    return tuple(
+        Series(*key, all_of_it[0] if len(all_of_it) == 1 else merge(all_of_it))
+        for key, all_of_it in found.items()
+    )
+
+
 def _label_text(label: str, raw: bytes) -> str:
     if label == "comm":
-        return raw.split(b"\0")[0].decode(errors="replace")
+        return raw.split(b"\0")[0].decode(errors="backslashreplace")
     number = int.from_bytes(raw[:8], sys.byteorder)
     return cgroup_path(number) if label == "cgroup" else str(number)

@@ -95,13 +95,20 @@ def _graphs() -> list[Panel]:
         ),
         graph(
             "Lost by reason",
-            "start_map_full: more threads than the map holds. aggregate_map_full: more label "
-            "values than --by has room for. return_without_entry: its entry was not seen. "
+            "start_map_full: more threads than the map holds. "
+            "return_without_entry: its entry was not seen. "
             "return_not_seen: its return was not seen. probe_missed: the kernel skipped a run of a "
             "BPF program.",
             "ops",
             Query(per_second(metrics.LOST, "instance", "reason"), "{{instance}} {{reason}}"),
             stacked=True,
+        ),
+        graph(
+            "Counted under other",
+            "Calls whose label value found no room: --by has room for 512 values. They are counted "
+            "under the value other.",
+            "ops",
+            Query(per_second(metrics.OTHER_LABEL, "instance"), "{{instance}}"),
         ),
         graph(
             "Map fill",

@@ -119,7 +119,7 @@ def _exporter(series: int) -> Iterator[Callable[[], Times]]:
         operations=("send",),
         mechanism="tracepoint",
         label="port",
-        label_cells=2 * ports + 64,
+        label_values=2 * ports + 64,
     )
     senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(ports)]
     with Session(config) as session:

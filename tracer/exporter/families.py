@@ -187,6 +187,7 @@ FAMILIES: Mapping[Metric, Callable[[Snapshot], Samples]] = {
     metrics.PROBE_RETURNS: lambda snapshot: _probes(snapshot, "returns"),
     metrics.PROBE_ABANDONED: lambda snapshot: _probes(snapshot, "abandoned"),
     metrics.LOST: lambda snapshot: {(reason,): n for reason, n in snapshot.lost.items()},
+    metrics.OTHER_LABEL: lambda snapshot: {(): snapshot.other_label},
     metrics.MAP_ENTRIES: lambda snapshot: _maps(snapshot, "entries"),
     metrics.MAP_CAPACITY: lambda snapshot: _maps(snapshot, "capacity"),
     metrics.PROGRAM_RUN_SECONDS: lambda snapshot: _programs(snapshot, "run_seconds"),

@@ -122,8 +122,14 @@ PROBE_ABANDONED = Metric(
 LOST = Metric(
     "lunatik_socket_tracer_lost_total",
     Type.COUNTER,
-    "Calls that could not be counted, or not under their own label value, by reason.",
+    "Calls that could not be counted, by reason.",
     ("reason",),
+)
+OTHER_LABEL = Metric(
+    "lunatik_socket_tracer_other_label_total",
+    Type.COUNTER,
+    "Calls counted under the label value other: --by has no room for more values.",
+    (),
 )
 MAP_ENTRIES = Metric(
     "lunatik_socket_tracer_map_entries",
@@ -183,6 +189,7 @@ METRICS = (
     PROBE_RETURNS,
     PROBE_ABANDONED,
     LOST,
+    OTHER_LABEL,
     MAP_ENTRIES,
     MAP_CAPACITY,
     PROGRAM_RUN_SECONDS,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tracer.kernel.btf import KernelTypes
 from tracer.kernel.cgroups import cgroup_directory, path_in_kernel
+from tracer.kernel.maps import possible_cpus
 from tracer.loading.attachments import COPY, Attachment
 from tracer.loading.function_layer import FUNCTION_PATHS, FunctionLayer, function_layer
 from tracer.loading.instructions import cast_macros
@@ -43,7 +44,6 @@ __all__ = [
 
 LOST_REASONS = (
     "start_map_full",
-    "aggregate_map_full",
     "return_without_entry",
     "return_not_seen",
 )
@@ -51,6 +51,7 @@ LOST_REASONS = (
 
 EVENTS = (
     *LOST_REASONS,
+    "other_label",
     "thread_added",
     "thread_removed",
     "function_thread_added",
@@ -88,6 +89,7 @@ _THREADS_AT_LEAST = 4096
 _PID_MAX_LIMIT = 4 * 1024 * 1024
 """The kernel's own limit of pid_max on 64-bit machines (include/linux/threads.h)."""
 
+_CELLS_OF_VALUE = len(OPERATIONS)  # each is as a rule called on one or two transports
 _CGROUP_PATH_SIZE = 1024  # with its end; the kernel's TRACE_CGROUP_PATH_LEN
 
 _FIELDS = (
@@ -234,7 +236,7 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
         "threads",
         "armed",
         *(layer.MAPS if layer.functions else ()),
-        *(["labelled_cells"] * (config.label is not None)),
+        *(("labelled_cells", "label_values") if config.label is not None else ()),
         *(["listening"] * (config.label == "port")),
         *(["followed"] * bool(config.filter.pids)),
         *(["cgroups"] * (config.filter.cgroup is not None)),
@@ -261,7 +263,7 @@ def _macros(config: Config, types: KernelTypes) -> dict[str, object]:
         macros["HAVE_TASK_BTF"] = 1
     if config.in_flight == "hash":
         macros["IN_FLIGHT_BY_HASH"] = 1
-    return macros | _filter_macros(config) | _label_macros(config)
+    return macros | _filter_macros(config) | _label_macros(config, types)
 
 
 def _room_for_threads() -> int:
@@ -320,13 +322,28 @@ def _comm_test(comm: str) -> str:
     return f"((first) == {first:#x}ULL && (last) == {last:#x}ULL)"
 
 
-def _label_macros(config: Config) -> dict[str, object]:
+def _label_macros(config: Config, types: KernelTypes) -> dict[str, object]:
     if config.label is None:
         return {}
     return {
         "LABELLED": 1,
         f"LABEL_{config.label.upper()}": 1,
-        "LABELLED_CELLS": config.label_cells,
+        "LABEL_VALUES": config.label_values,
+        **_cells_of_label(config, on_demand=types.function_id("bpf_mem_alloc_init") is not None),
+    }
+
+
+def _cells_of_label(config: Config, *, on_demand: bool) -> dict[str, object]:
+    """Room for several cells of each value; for one where it takes memory in advance.
+
+    A cell takes some 3 kB. There is one for each CPU that makes such calls.
+    """
+    room = config.label_values * possible_cpus()
+    if not on_demand:
+        return {"LABELLED_CELLS": room}
+    return {
+        "LABELLED_CELLS": room * _CELLS_OF_VALUE,
+        "LABELLED_CELLS_ON_DEMAND": 1,
     }
 
 

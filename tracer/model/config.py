@@ -34,10 +34,10 @@ class Config:
 
     `operations` are the operations to trace, all if empty. `mechanism` is one of
     `FUNCTION_MECHANISMS`; "auto" is the best one that works on this kernel, and no function layer
-    if none works. `label` is one of `LABELS` or None. `label_cells` is the maximum number of cells
-    with a label. `threads` is the maximum number of threads in the map of threads; 0 means four
-    times the number of threads on the machine, at least 4,096. `measure_cost` enables the kernel's
-    statistics of BPF run time, which make each run slower. `tracer_pid` is never traced.
+    if none works. `label` is one of `LABELS` or None. `label_values` is the maximum number of
+    values of the label. `threads` is the maximum number of threads in the map of threads; 0 means
+    four times the number of threads on the machine, at least 4,096. `measure_cost` enables the
+    kernel's statistics of BPF run time, which make each run slower. `tracer_pid` is never traced.
     `in_flight` is how the kernel side finds the call of a thread: "stack", or "hash", which is
     simpler and slower and serves as its check in tests (bpf/in_flight.h).
     """
@@ -46,7 +46,7 @@ class Config:
     operations: tuple[str, ...] = ()
     mechanism: str = "auto"
     label: str | None = None
-    label_cells: int = 512
+    label_values: int = 512
     threads: int = 0
     measure_cost: bool = False
     tracer_pid: int = 0

@@ -29,7 +29,6 @@ __all__ = [
 
 LOST_WORDS = {
     "start_map_full": "more threads in calls at once than there was room for",
-    "aggregate_map_full": 'counted under "other": no room for more label values',
     "return_without_entry": "their entry was not seen",
     "return_not_seen": "their return was not seen",
     "probe_missed": "the kernel skipped a run of a BPF program",
@@ -151,6 +150,10 @@ class Snapshot:
     `in_flight_at_start` are the calls that entered before tracing began. They are not counted, nor
     are they lost. `in_flight` are the calls from user space in flight by label value; empty without
     a label. Each of them has a series in `operations`, even if none of its calls has returned yet.
+
+    No two series have the same name, path, transport and label. `other_label` is the number of
+    calls counted under the label value "other", because there was no room for more values. They
+    are not lost.
     """
 
     monotonic_ns: int
@@ -165,6 +168,7 @@ class Snapshot:
     label_name: str | None = None
     in_flight_at_start: tuple[CallAtStart, ...] = ()
     in_flight: tuple[InFlight, ...] = ()
+    other_label: int = 0
 
     def in_progress(self) -> dict[tuple[str, str], int]:
         """Number of calls in flight by (operation, path)."""
@@ -277,6 +281,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
             ],
             "lost": dict(snapshot.lost),
             "in_flight_at_start": [asdict(call) for call in snapshot.in_flight_at_start],
+            "other_label": snapshot.other_label,
             "maps": [
                 {"map": m.name, "entries": m.entries, "capacity": m.capacity} for m in snapshot.maps
             ],

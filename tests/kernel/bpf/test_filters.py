@@ -288,7 +288,7 @@ def test_label_pid_beyond_the_cap_is_other() -> None:
     config = Config(
         filter=Filter(pids=(os.getpid(),), follow_forks=True),
         label="pid",
-        label_cells=4,
+        label_values=4,
         operations=("new", "close"),
         mechanism="tracepoint",
     )
@@ -298,13 +298,67 @@ def test_label_pid_beyond_the_cap_is_other() -> None:
             children.append(Child(lambda: os.close(socket.socket().detach())))
             assert children[-1].wait() == 0
         snapshot = session.snapshot()
-    named = [s for s in snapshot.operations if s.label != "other"]
+    named = {s.label for s in snapshot.operations} - {"other"}
     other = [s for s in snapshot.operations if s.label == "other"]
     assert len(named) == 4
-    assert {int(s.label or 0) for s in named} <= {os.getpid(), *(child.pid for child in children)}
-    # A new and a close in each of eight children.
+    assert {int(label or 0) for label in named} <= {os.getpid(), *(c.pid for c in children)}
+    # None is missing: a new and a close in each of eight children.
     assert snapshot.total("new").count == snapshot.total("close").count == 8
-    assert snapshot.lost["aggregate_map_full"] == sum(s.aggregate.count for s in other) > 0
+    assert snapshot.other_label == sum(s.aggregate.count for s in other) > 0
+    assert not any(snapshot.lost.values())
+
+
+def test_label_values_and_not_cells_are_limited() -> None:
+    """300 processes with six cells each: more cells than values, and none under "other"."""
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+
+    def work() -> None:
+        one, two = socket.socketpair()
+        one.send(b"x")
+        two.recv(1)
+        one.getsockname()
+        with socket.socket() as sock:
+            sock.getsockname()
+
+    with Session(Config(filter=chosen, label="pid", mechanism="tracepoint")) as session:
+        pids = set()
+        for _ in range(300):
+            child = Child(work)
+            assert child.wait() == 0
+            pids.add(str(child.pid))
+        snapshot = session.snapshot()
+    assert {s.label for s in snapshot.operations} - {str(os.getpid())} == pids
+    assert snapshot.other_label == 0
+    assert not any(snapshot.lost.values())
+
+
+def test_labels_with_the_same_text_are_one_series_and_others_are_not() -> None:
+    names = (b"\xff", b"\xfe", b"other", b"more", b"a", b"b")
+    config = Config(
+        filter=Filter(pids=(os.getpid(),), follow_forks=True),
+        label="comm",
+        label_values=4,  # the last two of the names find no room
+        operations=("send",),
+    )
+
+    def work() -> None:
+        one, _two = socket.socketpair()
+        for name in names:
+            Path("/proc/self/comm").write_bytes(name)
+            for _ in range(N):
+                one.send(b"x")
+
+    with Session(config) as session:
+        assert Child(work).wait() == 0
+        snapshot = session.snapshot()
+    counts = [(s.label, s.aggregate.count) for s in snapshot.operations]
+    assert sorted(counts, key=str) == [
+        ("\\xfe", N),
+        ("\\xff", N),
+        ("more", N),
+        ("other", 3 * N),
+    ]
+    assert snapshot.other_label == 2 * N
 
 
 def test_label_cgroup(cgroup: Path) -> None:
