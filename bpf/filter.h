@@ -3,7 +3,8 @@
  * Which calls are traced. Filters are compiled in: one that is not set costs nothing.
  *
  *   FILTER_PIDS    the thread group is in `followed`; with FOLLOW_FORKS its later children too
- *   FILTER_COMMS   the thread's name is one of COMM_MATCHES(first 8 bytes, last 8 bytes)
+ *   FILTER_COMMS   the thread's name is one of COMM_MATCHES(first 8 bytes, last 8 bytes), or
+ *                  (COMM_STATES_START) one of the patterns of tracer/model/thread_names.py
  *   FILTER_CGROUP  the thread is in the cgroup of `cgroups`[0], or below it; with CGROUP_LEVEL also
  *                  in or below that of `cgroup_made_anew`[0] (bpf/cgroups.bpf.c)
  *   TRACER_TGID    the tracer itself: never traced
@@ -14,6 +15,8 @@
  *             look-up. Bytes and not bits, since several threads of a process may end at
  *             once: a store of a byte is atomic, and harmless when made twice. Sized by the
  *             kernel's PID_MAX_LIMIT, 4 MB: pid_max may be raised while tracing.
+ *   comm_bytes
+ *             byte of a name -> the states that it moves on, filled from Automaton.moving
  *   cgroups   0 -> cgroup
  *   cgroup_made_anew
  *             0 -> the id of the last cgroup that was made under the path while tracing; 0: none
@@ -50,6 +53,41 @@ static __always_inline void set_followed(u32 tgid, u8 value)
 
 	if (byte)
 		*byte = value;
+}
+#endif
+
+#ifdef COMM_STATES_START
+struct comm_byte {
+	u64 moving;
+};
+
+BPF_ARRAY(comm_bytes, struct comm_byte, 256);
+
+/* Automaton.matches of tracer/model/thread_names.py */
+static __always_inline bool matches_pattern(u64 first, u64 last)
+{
+	u64 states = COMM_STATES_START;
+	struct comm_byte *known;
+	u32 byte, i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < 15; i++) {
+		byte = first & 0xff;
+		if (!byte)
+			break;
+		known = comm_bytes.lookup(&byte);
+		if (!known)
+			break;
+		states = (states & known->moving) << 1 | (states & COMM_STATES_STAYING);
+		first = first >> 8 | last << 56;
+		last >>= 8;
+	}
+	return states & COMM_STATES_ACCEPTING;
+}
+#else
+static __always_inline bool matches_pattern(u64 first, u64 last)
+{
+	return false;
 }
 #endif
 
@@ -98,7 +136,7 @@ static __always_inline bool is_traced_now(void)
 		u64 comm[2] = {};
 
 		bpf_get_current_comm(comm, sizeof(comm));
-		if (!(COMM_MATCHES(comm[0], comm[1])))
+		if (!(COMM_MATCHES(comm[0], comm[1])) && !matches_pattern(comm[0], comm[1]))
 			return false;
 	}
 #endif

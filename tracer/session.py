@@ -26,6 +26,7 @@ from tracer.kernel.program_info import enable_run_statistics
 from tracer.loading.parent import Loaded, load, program_for
 from tracer.model.config import Config
 from tracer.model.snapshot import CallAtStart, Snapshot
+from tracer.model.thread_names import matches_any
 from tracer.reader import Reader
 
 __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
@@ -161,7 +162,9 @@ class Session:
     def _is_traced(self, call: CallAtStart) -> bool:
         """Whether the call passes the filters; those by process were applied before."""
         chosen = self.config.filter
-        if call.pid == self.config.tracer_pid or (chosen.comms and call.comm not in chosen.comms):
+        if call.pid == self.config.tracer_pid:
+            return False
+        if chosen.comms and not matches_any(chosen.comms, call.comm.encode()):
             return False
         if chosen.cgroup is None:
             return True

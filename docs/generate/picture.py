@@ -88,6 +88,7 @@ def main() -> int:
     """Trace the demo's traffic and draw the last state of the live table."""
     options = TraceOptions(
         metrics=("127.0.0.1", 10435),
+        metrics_given=True,
         operation=(),
         mechanism="auto",
         duration=None,

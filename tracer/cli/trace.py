@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: MIT
 """`lunatik-socket trace`: running processes, a command, or the whole machine."""
 
+import contextlib
 import shlex
+import sys
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, tracing_options
 from tracer.model.config import Filter
+from tracer.model.thread_names import NAME_BYTES, automaton, is_pattern
 
 __all__ = ["command"]
+
+_NAMES_SHOWN = 10
 
 
 @click.command("trace", short_help="Trace processes, a command, or the whole machine.")
@@ -25,7 +32,10 @@ __all__ = ["command"]
     "--follow-children", is_flag=True, help="With --pid: also trace children started from now on."
 )
 @click.option(
-    "--comm", "comms", multiple=True, help="Trace only threads of this name; may be repeated."
+    "--comm",
+    "comms",
+    multiple=True,
+    help="Trace only threads of this name or pattern (nginx*); may be repeated.",
 )
 @click.option("--cgroup", help="Trace only processes in or below this cgroup.")
 @click.option("--all", "everything", is_flag=True, help="Trace every process (default).")
@@ -64,6 +74,8 @@ def command(
         command_line=command_line,
     )
     chosen = Filter(pids=pids, follow_forks=follow_children, comms=comms, cgroup=cgroup)
+    if comms and not command_line:
+        print(f"lunatik-socket: {_running(comms)}", file=sys.stderr)
     subject = Subject(
         text=_text(chosen, command_line),
         filter=chosen,
@@ -92,6 +104,27 @@ def _check(
         raise click.UsageError("--follow-children needs --pid")
     if "" in comms:
         raise click.UsageError("--comm needs a name")
+    try:
+        automaton(comm for comm in comms if is_pattern(comm))
+    except ValueError as error:
+        raise click.UsageError(f"--comm: {error}") from error
+
+
+def _running(comms: tuple[str, ...]) -> str:
+    """The running threads that have these names, in one line."""
+    patterns = automaton(comm for comm in comms if is_pattern(comm))
+    names = {comm.encode()[:NAME_BYTES] for comm in comms if not is_pattern(comm)}
+    found: Counter[str] = Counter()
+    for path in Path("/proc").glob("[0-9]*/task/*/comm"):
+        with contextlib.suppress(OSError):  # it has ended
+            name = path.read_bytes().removesuffix(b"\n")
+            if name in names or patterns.matches(name):
+                found[name.decode(errors="backslashreplace")] += 1
+    if not found:
+        return "warning: no running thread has a name that --comm matches; waiting for one"
+    shown = ", ".join(f"{name} ({number})" for name, number in found.most_common(_NAMES_SHOWN))
+    more = ", ..." if len(found) > _NAMES_SHOWN else ""
+    return f"threads that --comm matches now: {shown}{more}"
 
 
 def _text(chosen: Filter, command_line: tuple[str, ...]) -> str:

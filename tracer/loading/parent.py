@@ -80,7 +80,7 @@ def order_for(program: Program) -> Order:
     return Order(
         text=program.text,
         cast=program.cast,
-        tables={"system_calls": program.operations.table},
+        tables=program.tables,
         attachments=program.attachments,
         maps=program.maps,
         owner=os.getpid(),

@@ -21,7 +21,7 @@ from tracer.loading.instructions import cast_macros
 from tracer.loading.operation_layer import OperationLayer, operation_layer
 from tracer.loading.plan import Plan
 from tracer.model import histogram
-from tracer.model.config import Config
+from tracer.model.config import Config, Filter
 from tracer.model.errnos import ERRNO_SLOTS, KERNEL_FIRST, KERNEL_FIRST_SLOT
 from tracer.model.operations import (
     OPERATIONS,
@@ -32,6 +32,7 @@ from tracer.model.operations import (
     Returns,
     Subject,
 )
+from tracer.model.thread_names import Automaton, automaton, is_pattern
 
 __all__ = [
     "EVENTS",
@@ -41,6 +42,8 @@ __all__ = [
     "build",
     "enumeration",
 ]
+
+Table = dict[int, dict[str, int]]
 
 LOST_REASONS = (
     "start_map_full",
@@ -132,7 +135,8 @@ class Program:
     """All that the loader needs.
 
     `text` is C, `attachments` are in the order of attaching, `maps` are those that the tracer reads
-    or writes. `cast` is the BTF id of the kernel's function for casts if the text uses it.
+    or writes, `tables` the content of those that the loader fills, by key and field. `cast` is the
+    BTF id of the kernel's function for casts if the text uses it.
     """
 
     plan: Plan
@@ -142,6 +146,7 @@ class Program:
     operations: OperationLayer
     functions: FunctionLayer
     maps: tuple[str, ...]
+    tables: dict[str, Table]
 
 
 def bpf_directory() -> Path:
@@ -194,6 +199,7 @@ def build(config: Config, plan: Plan, types: KernelTypes) -> Program:
         operations,
         functions,
         _maps(config, functions),
+        _filled_tables(config, operations),
     )
 
 
@@ -283,8 +289,14 @@ def _filter_macros(config: Config) -> dict[str, object]:
     if config.tracer_pid:
         macros["TRACER_TGID"] = config.tracer_pid
     if chosen.comms:
-        tests = " || ".join(_comm_test(comm) for comm in chosen.comms)
-        macros |= {"FILTER_COMMS": 1, "COMM_MATCHES(first, last)": tests}
+        tests = [_comm_test(comm) for comm in chosen.comms if not is_pattern(comm)]
+        macros |= {"FILTER_COMMS": 1, "COMM_MATCHES(first, last)": " || ".join(tests) or "0"}
+    if patterns := _patterns(chosen):
+        macros |= {
+            "COMM_STATES_START": f"{patterns.start:#x}ULL",
+            "COMM_STATES_ACCEPTING": f"{patterns.accepting:#x}ULL",
+            "COMM_STATES_STAYING": f"{patterns.staying:#x}ULL",
+        }
     return macros
 
 
@@ -314,6 +326,21 @@ def _words_test(text: bytes) -> str:
         number = int.from_bytes(part, "little")
         tests.append(f"((words)[{start // 8}] & {mask:#x}ULL) == {number:#x}ULL")
     return " && ".join(tests)
+
+
+def _patterns(chosen: Filter) -> Automaton | None:
+    """The automaton for the thread names that are patterns, if there are any."""
+    patterns = [comm for comm in chosen.comms if is_pattern(comm)]
+    return automaton(patterns) if patterns else None
+
+
+def _filled_tables(config: Config, operations: OperationLayer) -> dict[str, Table]:
+    tables: dict[str, Table] = {"system_calls": operations.table}
+    if patterns := _patterns(config.filter):
+        tables["comm_bytes"] = {
+            byte: {"moving": states} for byte, states in enumerate(patterns.moving) if states
+        }
+    return tables
 
 
 def _comm_test(comm: str) -> str:

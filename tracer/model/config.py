@@ -18,7 +18,8 @@ class Filter:
 
     Without any filter, calls of all processes but the tracer count. `pids` are thread group ids in
     the initial PID namespace; with `follow_forks`, the children that they start from now on count
-    too. `comms` are thread names of at most 15 bytes. `cgroup` is a directory of the cgroup2 file
+    too. `comms` are thread names of at most 15 bytes, or patterns of them
+    (`tracer.model.thread_names`). `cgroup` is a directory of the cgroup2 file
     system; the cgroups below it count too.
     """
 

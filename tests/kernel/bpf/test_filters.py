@@ -132,6 +132,28 @@ def test_names_of_threads() -> None:
         assert session.snapshot().total("send").count == 2 * N
 
 
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (("pool-*",), 3),
+        (("*-1?",), 2),
+        (("pool-[0-9]", "exactly"), 2),
+        (("*ool*5bytes", "none"), 1),
+        (("?",), 0),
+    ],
+)
+def test_patterns_of_names_of_threads(patterns: tuple[str, ...], expected: int) -> None:
+    def work() -> None:
+        for name in ("pool-7", "pool-12", "pool-of-15bytes", "exactly", "a-19"):
+            Path("/proc/self/comm").write_text(name)
+            send()
+
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True, comms=patterns)
+    with Session(Config(filter=chosen, operations=("send",))) as session:
+        assert Child(work).wait() == 0
+        assert session.snapshot().total("send").count == expected * N
+
+
 def test_all_but_the_tracer() -> None:
     """The marked calls are counted among those of the whole machine; the tracer's are not."""
     with Session(Config(tracer_pid=os.getpid(), operations=("listen",))) as session:
