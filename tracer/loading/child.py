@@ -31,6 +31,8 @@ from tracer.model.layout import Layout, MapLayout
 __all__ = ["Attacher", "compile_program", "import_bcc", "main"]
 
 _DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
+_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # no fault of the program
+_RAISE = "raise the limit (ulimit -n, ulimit -l, MemoryMax=)"
 _CALLS_IN_FLIGHT = 4096  # the kernel's KRETPROBE_MAXACTIVE_MAX
 
 
@@ -162,8 +164,13 @@ class Attacher:
         try:
             self._held.append((item.target, getattr(self, f"_{item.kind}")(item)))
         except Exception as error:  # bcc raises nothing finer
-            refused = isinstance(error, OSError) and error.errno == errno.EPERM
-            if refused and item.program not in FUNCTION_PROGRAMS:
+            if not isinstance(error, OSError) or item.program in FUNCTION_PROGRAMS:
+                return error
+            if error.errno in _LIMITS:
+                raise TracerError(
+                    "attach to", item.target, errno=error.errno, hint=_RAISE
+                ) from error
+            if error.errno == errno.EPERM:
                 raise PermissionRefused(
                     "load BPF programs",
                     cause="the kernel refuses",
