@@ -9,7 +9,7 @@ TracerError              what failed, on which object, why, and what to do; exit
 └── UsageError           the command line names something that does not exist; exit status 2
 """
 
-from errno import errorcode
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, errorcode
 from os import strerror
 from typing import Any, Self
 
@@ -114,6 +114,13 @@ class UsageError(TracerError):
     exit_status = 2
 
 
+# What was being done, and the hint, when a limit of the process or the machine is reached.
+_LIMITS = {
+    EMFILE: ("open another file", "raise the limit (ulimit -n, LimitNOFILE=)"),
+    ENFILE: ("open another file", "raise the limit of the machine (sysctl fs.file-max)"),
+    EAGAIN: ("start a process", "raise the limit of processes (ulimit -u, TasksMax=)"),
+    ENOMEM: ("continue", "raise the memory limit (ulimit -v, MemoryMax=)"),
+}
 _KINDS = {
     kind.__name__: kind
     for kind in (TracerError, UnsupportedError, PermissionRefused, ProgramError, UsageError)
@@ -134,9 +141,13 @@ def one_line(error: OSError) -> str:
     """An OSError as text for the user.
 
     The socket API (lunatik_socket) raises OSError with a complete sentence; that is kept. Others
-    have a cause and at most a file name.
+    have a cause and at most a file name. A limit that was reached is named, with what raises it.
     """
     text = error.strerror or str(error)
+    # A full pipe is EAGAIN, too, but with a text of Python's own.
+    if error.errno in _LIMITS and text == strerror(error.errno):
+        what, hint = _LIMITS[error.errno]
+        return str(TracerError(what, errno=error.errno, hint=hint))
     if text.startswith("cannot ") or error.errno is None:
         return text
     if error.filename:

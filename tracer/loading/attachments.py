@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from tracer.errors import PermissionRefused
+from tracer.errors import PermissionRefused, TracerError
 from tracer.kernel import programs
 from tracer.kernel.kprobe_events import event_name
 from tracer.kernel.programs import AttachType, ProgramType
@@ -15,6 +15,8 @@ from tracer.loading.instructions import put_constants, text_of
 __all__ = ["COPY", "Attacher", "Attachment"]
 
 _CALLS_IN_FLIGHT = 4096  # the kernel's KRETPROBE_MAXACTIVE_MAX
+_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # no fault of the program
+_RAISE = "raise the limit (ulimit -n, ulimit -l, MemoryMax=)"
 _FUNCTION_KINDS = ("kprobe", "kretprobe", "fentry", "fexit")
 
 COPY = "_again"
@@ -72,9 +74,14 @@ class Attacher:
         """Load and attach one; returns None, or the reason of the failure."""
         try:
             self._held.append((item.target, getattr(self, f"_{item.kind}")(item)))
-        except Exception as error:  # bcc raises no narrower type
-            refused = isinstance(error, OSError) and error.errno == errno.EPERM
-            if refused and item.is_required:
+        except Exception as error:  # bcc raises nothing finer
+            if not isinstance(error, OSError) or not item.is_required:
+                return error
+            if error.errno in _LIMITS:
+                raise TracerError(
+                    "attach to", item.target, errno=error.errno, hint=_RAISE
+                ) from error
+            if error.errno == errno.EPERM:
                 raise PermissionRefused(
                     "load BPF programs",
                     cause="the kernel refuses",

@@ -3,10 +3,13 @@
 
 import json
 import os
+import resource
+import signal
 import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
+from errno import EMFILE
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +28,17 @@ __all__ = ["Loaded", "load", "order_for", "program_for"]
 _TIMEOUT_SECONDS = 180  # a compilation takes a second, under emulation a minute
 _DESCRIPTORS_AT_ONCE = 253  # the kernel's SCM_MAX_FD
 _ANSWER_BYTES = 1 << 20
+_OTHER_DESCRIPTORS = 10  # standard input to error, the compiler's, the socket to the loader
+_END_SECONDS = 5
+# How the loader, bcc, LLVM and the dynamic linker say that there is no memory.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "bad_alloc",
+    "memoryerror",
+    "cannot allocate memory",
+    "map segment",
+)
+_MORE_MEMORY = "raise the memory limit (ulimit -v, MemoryMax=)"
 # Without this, the first entry is the current directory, where any user may have put a module.
 _START = (
     "import sys; sys.path[0] = sys.argv[2]; "
@@ -71,8 +85,22 @@ def load(program: Program, inherited: tuple[int, ...] = ()) -> Loaded:
 
     The child also holds the descriptors `inherited` open, until it ends.
     """
+    _check_open_files(program)
     report, descriptors = _run_loader(order_for(program), inherited)
     return _assemble(program, report, descriptors)
+
+
+def _check_open_files(program: Program) -> None:
+    """Refuse at once: the compiler reports a lack of descriptors as a failed compilation."""
+    needed = len(program.maps) + 2 * len(program.attachments) + _OTHER_DESCRIPTORS
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise TracerError(
+            "load the BPF programs",
+            cause=f"{needed} files must be open, and the limit is {limit}",
+            errno=EMFILE,
+            hint="raise it (ulimit -n, LimitNOFILE=)",
+        )
 
 
 def order_for(program: Program) -> Order:
@@ -97,13 +125,7 @@ def _run_loader(order: Order, inherited: tuple[int, ...]) -> tuple[Report, list[
             try:
                 answer, descriptors = _receive(ours)
             except (OSError, ValueError) as error:
-                failure = ProgramError(
-                    "load the BPF programs",
-                    cause="the loader ended without an answer "
-                    f"({error or type(error).__name__}); its output: {_read(log) or 'none'}",
-                )
-                failure.log = _read(log)
-                raise failure from error
+                raise _no_answer(child, log) from error
             finally:
                 child.kill()
                 child.wait()
@@ -164,9 +186,33 @@ def _read(log: IO[bytes]) -> str:
     return log.read().decode(errors="replace").strip()
 
 
+def _no_answer(child: "subprocess.Popen[bytes]", log: IO[bytes]) -> TracerError:
+    """Why it ended early, or was too slow."""
+    try:
+        status = child.wait(_END_SECONDS)  # only then is its output complete
+    except subprocess.TimeoutExpired:
+        return TracerError("load the BPF programs", cause="the loader does not answer")
+    text = _read(log)
+    # Without memory the compiler often crashes instead of saying so.
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    if _is_out_of_memory(text) or status == -signal.SIGKILL or (status < 0 and limited):
+        return TracerError("load the BPF programs", cause="out of memory", hint=_MORE_MEMORY)
+    how = f"signal {-status} ended the loader" if status < 0 else "the loader ended too early"
+    last_line = f"; its last words: {text.splitlines()[-1]}" if text else ""
+    return TracerError("load the BPF programs", cause=how + last_line, hint="please report this")
+
+
+def _is_out_of_memory(text: str) -> bool:
+    return any(words in text.lower() for words in _OUT_OF_MEMORY)
+
+
 def _with_log(error: TracerError, log: str) -> TracerError:
-    """Add the output of the child, which has the compiler's messages."""
-    if isinstance(error, ProgramError):
+    """Add the compiler's messages, or turn a lack of memory into the error that it is."""
+    if not isinstance(error, ProgramError):
+        return error
+    if _is_out_of_memory(log):
+        return TracerError(error.what, error.object, "out of memory", hint=_MORE_MEMORY)
+    if "error:" in log:
         error.log = "\n".join(filter(None, (log, error.log)))
     return error
 
