@@ -5,12 +5,13 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -28,6 +29,7 @@ _METRICS, _PROMETHEUS = ("127.0.0.1", 10435), ("127.0.0.1", 9090)
 _COMMITTED = "127.0.0.1:10435"
 _FOR_EVER = 1e9
 _READY_SECONDS, _END_SECONDS, _LOOK_SECONDS = 30.0, 20.0, 0.1
+_CLEANER = "trap '' HUP INT TERM; read -r _; rm -rf -- \"$1\""
 _QUERY = "sum by (operation) (rate(lunatik_socket_operation_duration_seconds_count[1m]))"
 
 
@@ -68,7 +70,7 @@ def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
             "observe with", "prometheus", "not installed", hint="apt-get install prometheus"
         )
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lunatik-socket-")))
+        directory = stack.enter_context(_temporary_directory())
         signals = stack.enter_context(Signals())
         demo = _Part(stack, _demo(metrics, duration), directory / "demo.log", _demo_failure)
         demo.wait_for(f"http://{shown(metrics)}/healthz", signals)
@@ -88,6 +90,36 @@ def command(*, metrics: Address, prometheus: Address, duration: float) -> int:
         _announce(metrics, prometheus)
         _stay((demo, observer), signals)
     return 0
+
+
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """A directory that is removed when this process and its parts have ended, even by SIGKILL.
+
+    A process in a session of its own reads a pipe and removes the directory at its end. The parts
+    inherit the pipe's other end, so it ends after the last of them could write.
+    """
+    read_end, write_end = os.pipe()
+    directory = tempfile.mkdtemp(prefix=f"{PROGRAM}-")
+    try:
+        cleaner = subprocess.Popen(
+            ["sh", "-c", _CLEANER, "sh", directory],
+            stdin=read_end,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        Path(directory).rmdir()
+        raise
+    os.close(read_end)
+    os.set_inheritable(write_end, True)
+    try:
+        yield Path(directory)
+    finally:
+        os.close(write_end)
+        with suppress(subprocess.TimeoutExpired):
+            cleaner.wait(_END_SECONDS)
 
 
 class _Part:

@@ -15,7 +15,7 @@ from tracer.loading.instructions import put_constants, text_of
 __all__ = ["COPY", "Attacher", "Attachment"]
 
 _CALLS_IN_FLIGHT = 4096  # the kernel's KRETPROBE_MAXACTIVE_MAX
-_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # no fault of the program
+_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # not the program's fault
 _RAISE = "raise the limit (ulimit -n, ulimit -l, MemoryMax=)"
 _FUNCTION_KINDS = ("kprobe", "kretprobe", "fentry", "fexit")
 
@@ -74,7 +74,7 @@ class Attacher:
         """Load and attach one; returns None, or the reason of the failure."""
         try:
             self._held.append((item.target, getattr(self, f"_{item.kind}")(item)))
-        except Exception as error:  # bcc raises nothing finer
+        except Exception as error:  # bcc raises no narrower type
             if not isinstance(error, OSError) or not item.is_required:
                 return error
             if error.errno in _LIMITS:

@@ -101,6 +101,13 @@ def test_without_json_standard_output_is_the_commands() -> None:
     assert re.search(r"^connect +tcp +user +23 .* 23 ECONNREFUSED ", done.stderr, re.MULTILINE)
 
 
+def test_plain_lines_have_the_last_partial_interval() -> None:
+    options = ("--operation", "bind", "--interval", "1h")
+    done = run("trace", *options, "--", sys.executable, "-c", WORKLOAD)
+    lines = re.findall(r"^time=\S+ operation=bind .* calls=(\d+) ", done.stderr, re.MULTILINE)
+    assert lines == ["1"]
+
+
 def test_output_is_a_file_of_json(tmp_path: Path) -> None:
     file = tmp_path / "numbers.json"
     file.write_text("what was there before, which is longer than nothing")
@@ -261,6 +268,7 @@ def test_by_comm_over_the_whole_machine() -> None:
     arguments = ("trace", "--no-metrics", "--json", "--comm", "lunatik_test_23", "--by", "comm")
     with started(*arguments, "--duration", "60") as process:
         assert process.stderr is not None
+        assert "no running thread has a name that --comm matches" in process.stderr.readline()
         assert "threads named lunatik_test_23" in process.stderr.readline()
         subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT_SECONDS)
         process.send_signal(signal.SIGTERM)

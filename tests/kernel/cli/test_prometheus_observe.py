@@ -122,3 +122,26 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         "bind: address already in use; choose another with --prometheus\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sigkill_leaves_neither_process_nor_file(tmp_path: Path) -> None:
+    observed = Observed(tmp_path)
+    try:
+        observed.lines_until("Ctrl-C")
+        assert list(tmp_path.iterdir()) != []
+        observed.process.kill()
+        observed.process.wait(TIMEOUT_SECONDS)
+        wait_until(lambda: list(tmp_path.iterdir()) == [], "an empty temporary directory")
+    finally:
+        observed.end(signal.SIGKILL)
+    wait_until(lambda: not processes_that_name(tmp_path), "the end of every process")
+
+
+def processes_that_name(directory: Path) -> list[str]:
+    """The command lines of all processes that mention this directory."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(directory) in (text := file.read_bytes().replace(b"\0", b" ").decode()):
+                found.append(text)
+    return found
