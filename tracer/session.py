@@ -11,7 +11,7 @@ The probes exist as long as this process holds their descriptors.
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -26,7 +26,7 @@ from tracer.kernel.program_info import enable_run_statistics
 from tracer.loading.parent import Loaded, load, program_for
 from tracer.model.config import Config
 from tracer.model.snapshot import CallAtStart, Snapshot
-from tracer.model.thread_names import matches_any
+from tracer.model.thread_names import matcher
 from tracer.reader import Reader
 
 __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
@@ -153,18 +153,19 @@ class Session:
         """
         blocked = list(blocked_threads(self.config.filter.pids, self.config.operations))
         known = reader.known_threads()
+        matches = matcher(self.config.filter.comms)
         for call, counts in blocked:
             if call.tid not in known:
                 reader.add_idle_thread(call.tid)
-                if counts and self._is_traced(call):
+                if counts and self._is_traced(call, matches):
                     yield call
 
-    def _is_traced(self, call: CallAtStart) -> bool:
+    def _is_traced(self, call: CallAtStart, matches: Callable[[bytes], bool]) -> bool:
         """Whether the call passes the filters; those by process were applied before."""
         chosen = self.config.filter
         if call.pid == self.config.tracer_pid:
             return False
-        if chosen.comms and not matches_any(chosen.comms, call.comm.encode()):
+        if chosen.comms and not matches(call.comm.encode()):
             return False
         if chosen.cgroup is None:
             return True

@@ -13,7 +13,7 @@ import click
 from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, tracing_options
 from tracer.model.config import Filter
-from tracer.model.thread_names import NAME_BYTES, automaton, is_pattern
+from tracer.model.thread_names import automaton, is_pattern, matcher
 
 __all__ = ["command"]
 
@@ -112,13 +112,12 @@ def _check(
 
 def _running(comms: tuple[str, ...]) -> str:
     """The running threads that have these names, in one line."""
-    patterns = automaton(comm for comm in comms if is_pattern(comm))
-    names = {comm.encode()[:NAME_BYTES] for comm in comms if not is_pattern(comm)}
+    matches = matcher(comms)
     found: Counter[str] = Counter()
     for path in Path("/proc").glob("[0-9]*/task/*/comm"):
         with contextlib.suppress(OSError):  # it has ended
             name = path.read_bytes().removesuffix(b"\n")
-            if name in names or patterns.matches(name):
+            if matches(name):
                 found[name.decode(errors="backslashreplace")] += 1
     if not found:
         return "warning: no running thread has a name that --comm matches; waiting for one"

@@ -9,10 +9,10 @@ patterns together are in one word of 64 bits.
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-__all__ = ["NAME_BYTES", "Automaton", "automaton", "is_pattern", "matches_any"]
+__all__ = ["NAME_BYTES", "Automaton", "automaton", "is_pattern", "matcher"]
 
 NAME_BYTES = 15
 """The longest name that a thread can have; the kernel's TASK_COMM_LEN less one."""
@@ -76,8 +76,9 @@ def _fits(byte: int, element: bytes) -> bool:
     return fnmatch.fnmatchcase(bytes([byte]), element)
 
 
-def matches_any(comms: Iterable[str], name: bytes) -> bool:
-    """Whether a thread's name is one of these names, or matches one of these patterns."""
+def matcher(comms: Iterable[str]) -> Callable[[bytes], bool]:
+    """Return a function: whether a thread's name is one of these, or matches one of these."""
     comms = tuple(comms)
     names = {comm.encode()[:NAME_BYTES] for comm in comms if not is_pattern(comm)}
-    return name in names or automaton(comm for comm in comms if is_pattern(comm)).matches(name)
+    patterns = automaton(comm for comm in comms if is_pattern(comm))
+    return lambda name: name in names or patterns.matches(name)
