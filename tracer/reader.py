@@ -78,7 +78,7 @@ class Reader:
         labelled = list(self._labelled_cells(label)) if label else []
         operations = [_operation_series(*cell) for cell in cells["cells"]]
         operations += [_operation_series(*cell) for cell in labelled if cell[0] < _CELLS]
-        in_flight = tuple(self._in_flight_by_label(label, operations)) if label else ()
+        in_flight = tuple(self._in_flight_by_label(label)) if label else ()
         operations += _series_without_a_return(in_flight, operations)
         functions = [self._function_series(*cell) for cell in cells["function_cells"]]
         functions += [
@@ -148,26 +148,26 @@ class Reader:
         found = {call.number("pid_tgid", value) & 0xFFFFFFFF for _, value in calls.items()}
         return found | {key.number(VALUE, tid) for tid, _ in threads.items()}
 
-    def _in_flight_by_label(self, label: str, operations: list[Series]) -> Iterator[InFlight]:
+    def _in_flight_by_label(self, label: str) -> Iterator[InFlight]:
         """The calls in flight by operation, transport and label value.
 
-        A value without a cell is "other" when there is no room for more cells: the call will be
-        counted so when it returns.
+        A value that found no room in `label_values` is "other": so the call will be counted when it
+        returns.
         """
-        cells = self._maps["labelled_cells"]
-        is_full = sum(1 for _ in cells.items()) >= cells.capacity
-        with_cell = {(s.name, s.transport, s.label) for s in operations}
+        values = self._maps["label_values"]
+        known = {bytes(key) for key, _ in values.items()}
+        is_full = len(known) >= values.capacity
         starts: dict[tuple[str, str, str], list[int]] = {}
-        for operation, transport, text, start_ns in self._calls_in_flight(label):
+        for operation, transport, value, start_ns in self._calls_in_flight(label):
+            has_room = not is_full or value.ljust(values.key_size, b"\0") in known
+            text = _label_text(label, value) if has_room else "other"
             key = (OPERATIONS[operation].name, TRANSPORTS[transport], text)
-            if is_full and key not in with_cell:
-                key = (*key[:2], "other")
             starts.setdefault(key, []).append(start_ns)
         for key, found in starts.items():
             yield InFlight(*key, len(found), min(found))
 
-    def _calls_in_flight(self, label: str) -> Iterator[tuple[int, int, str, int]]:
-        """Operation, transport, label value and start (ns) of each call in a thread's struct call.
+    def _calls_in_flight(self, label: str) -> Iterator[tuple[int, int, bytes, int]]:
+        """Operation, transport, label value as in the maps, and start (ns) of each call in flight.
 
         All 8,192 slots are read, and almost all of them are free. So the starts are cut out of the
         bytes in one step, and Python code looks only at the calls in flight. The name and the
@@ -190,8 +190,7 @@ class Reader:
                     known = known or _label_of_call(label, ids, number("port"))
                     if known is not None:  # else its thread has ended
                         labels[ids, start_ns] = known
-                        text = _label_text(label, known)
-                        yield number("operation"), number("transport"), text, start_ns
+                        yield number("operation"), number("transport"), known, start_ns
         self._labels_of_calls = labels
 
     def _set_first(self, name: str, value: int) -> None:
