@@ -105,3 +105,17 @@ def test_a_call_in_flight_has_the_label_with_which_it_counts_later(label: str) -
     [counted] = [series for series in after.operations if series.aggregate.count]
     assert in_rows(before) == {counted.label: 1}
     assert [(call.transport, call.label) for call in before.in_flight] == [("udp", counted.label)]
+
+
+def test_a_call_in_flight_of_a_value_without_room_is_other() -> None:
+    """As it will be counted when it returns."""
+    one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+    config = Config(filter=chosen, label="pid", label_values=1, mechanism="tracepoint")
+    with one, two, Session(config) as session:
+        one.send(b"x")  # this process has the only value
+        with blocked(lambda: two.recv(1) and two.recv(1)) as stuck:
+            wait_until(lambda: session.snapshot().total("recv").count == 1, "its first call")
+            wait_until_blocked(stuck.pid, RECV)
+            snapshot = session.snapshot()
+    assert in_json(snapshot) == {"other": 1}
