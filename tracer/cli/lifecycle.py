@@ -14,6 +14,7 @@ from tracer.cli.options import TraceOptions, shown
 from tracer.errors import PROGRAM, TracerError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
+from tracer.process.hang_up import outliving_terminal
 from tracer.process.output import Relay
 from tracer.process.signals import Signals
 from tracer.session import NOT_IN_THIS_KERNEL, Session
@@ -72,10 +73,11 @@ def trace(
         url = _serve_metrics(stack, options, session)
         header = Header(_text(subject, child), url, _hints(subject, url))
         view = make_view(header) if make_view else _view(options, header, stream, live=live)
-        _warn_of_failures(session)
         first = session.snapshot()
         stack.callback(view.end)
-        view.begin(first)
+        with outliving_terminal():
+            _warn_of_failures(session)
+            view.begin(first)
         if child is not None:
             child.release()
         if relay is not None:
@@ -93,11 +95,12 @@ def trace(
         if relay is not None:
             relay.finish()
         failed_to_serve = _failed_to_serve(subject, status)
-        if not failed_to_serve:
-            view.finish(last)
-        view.end()
-        if not options.quiet and not failed_to_serve:
-            print_summary(header, first, last, stream)
+        with outliving_terminal():
+            if not failed_to_serve:
+                view.finish(last)
+            view.end()
+            if not options.quiet and not failed_to_serve:
+                print_summary(header, first, last, stream)
         for write in writers:
             write(last)
         return status

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracer.process.command import StartedCommand
-from tracer.process.hang_up import is_session_leader, leave_lost_terminal
+from tracer.process.hang_up import is_session_leader, leave_lost_terminal, outliving_terminal
 from tracer.process.signals import Signals
 from tracer.session import Session
 from tracer.terminal.view import View
@@ -60,11 +60,8 @@ class Loop:
 
     def _update(self) -> None:
         snapshot = self._session.snapshot()
-        try:
+        with outliving_terminal():
             self._view.update(snapshot)
-        except OSError:
-            if not leave_lost_terminal():  # the signal that tells of it comes a moment later
-                raise
 
     def _is_over(self) -> bool:
         if self._status is not None:

@@ -10,11 +10,13 @@ From then on every write to the terminal fails with EIO. It must not end the tra
 JSON is written.
 """
 
+import contextlib
 import errno
 import os
 import termios
+from collections.abc import Iterator
 
-__all__ = ["is_session_leader", "leave_lost_terminal"]
+__all__ = ["is_session_leader", "leave_lost_terminal", "outliving_terminal"]
 
 _STANDARD_DESCRIPTORS = (0, 1, 2)
 
@@ -36,6 +38,19 @@ def leave_lost_terminal() -> bool:
             os.dup2(null, descriptor)
         os.close(null)
     return bool(lost)
+
+
+@contextlib.contextmanager
+def outliving_terminal() -> Iterator[None]:
+    """Ignore a write that fails because the terminal has hung up; raise any other OSError.
+
+    The signal that tells of the hang-up may come a moment after the failed write.
+    """
+    try:
+        yield
+    except OSError:
+        if not leave_lost_terminal():
+            raise
 
 
 def _has_hung_up(descriptor: int) -> bool:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from tracer.process.hang_up import leave_lost_terminal
+from tracer.process.hang_up import outliving_terminal
 
 __all__ = ["Relay"]
 
@@ -57,8 +57,5 @@ class Relay:
 
 def _show(say: Callable[[str], None], text: bytes) -> None:
     """Go on without the terminal if it hangs up: a full pipe would stop the command."""
-    try:
+    with outliving_terminal():
         say(text.decode(errors="replace"))
-    except OSError:
-        if not leave_lost_terminal():
-            raise

@@ -33,6 +33,21 @@ print("ready", flush=True)
 while True:
     signal.pause()
 """
+# Prints its first lines only when the terminal has hung up.
+LATE = """
+import sys, time
+from tracer.cli.entry import main
+from tracer.process import hang_up
+from tracer.terminal.view import LinesView
+begin = LinesView.begin
+def late(view, snapshot):
+    print("ready", flush=True)
+    while not hang_up._has_hung_up(1):
+        time.sleep(0.01)
+    begin(view, snapshot)
+LinesView.begin = late
+main(sys.argv[1:])
+"""
 
 
 def children_of(pid: int) -> list[int]:
@@ -105,3 +120,18 @@ def test_a_hang_up_ends_the_tracer_and_its_child_and_the_json_is_written(
     document = json.loads(output.read_text())
     if TALK in arguments:
         assert [o["count"] for o in document["operations"] if o["operation"] == "bind"] == [23]
+
+
+def test_a_hang_up_before_the_first_line_is_printed(tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    pid, terminal = pty.fork()
+    if not pid:
+        os.chdir(ROOT)
+        trace = ["trace", "--no-live", *QUICK, "--output", str(output)]
+        os.execv(sys.executable, [sys.executable, "-c", LATE, *trace])
+    try:
+        read_until(terminal, b"ready\r\n")
+    finally:
+        os.close(terminal)
+    assert status_at_end(pid) == 0
+    assert "operations" in json.loads(output.read_text())
