@@ -53,7 +53,7 @@ def _call(
 ) -> tuple[CallAtStart, bool]:
     counts = call.subject is not Subject.ANY_FILE or _is_socket(task, descriptor)
     takes_socket = call.subject in (Subject.SOCKET, Subject.ANY_FILE)
-    comm = (task / "comm").read_bytes().removesuffix(b"\n").decode(errors="replace")
+    comm = (task / "comm").read_bytes().removesuffix(b"\n").decode(errors="backslashreplace")
     return (
         CallAtStart(
             int(task.parts[2]),
