@@ -5,7 +5,7 @@ import threading
 import time
 from pathlib import Path
 
-from tracer.kernel.blocked_threads import blocked_threads
+from tracer.kernel.blocked_threads import calls_at_start
 from tracer.model.snapshot import CallAtStart
 
 _PATIENCE_SECONDS = 30
@@ -34,7 +34,7 @@ def test_a_name_that_is_not_utf8_is_escaped() -> None:
 def _blocked_in_recv() -> list[CallAtStart]:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        found = [call for call, _ in blocked_threads((os.getpid(),), ("recv",))]
+        found = [call for call, _ in calls_at_start((os.getpid(),), ("recv",))]
         if found:
             return found
         time.sleep(0.01)
