@@ -167,7 +167,7 @@ def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) ->
     """Return the URL. If the default port is in use, as by another tracer, take a free one."""
     if options.metrics is None:
         return None
-    from tracer.exporter.http.server import MetricsServer  # noqa: PLC0415
+    from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
 
     server = MetricsServer(options.metrics, session.snapshot)
     try:
