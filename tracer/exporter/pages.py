@@ -4,7 +4,7 @@
 from http import HTTPStatus
 from pathlib import Path
 
-from tracer.exporter.http.web import Handler, Request, Response, plain
+from tracer.exporter.http.server import Handler, Request, Response, plain
 from tracer.exporter.live import Live
 
 __all__ = ["MAX_STREAMS", "page_routes"]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.pure.tracer.snapshots import aggregate, series, snapshot
 from tracer.exporter import live, pages
-from tracer.exporter.http.server import MetricsServer
+from tracer.exporter.http.routes import MetricsServer
 from tracer.exporter.live import live_state
 from tracer.loading.source import LOST_REASONS
 from tracer.model.errnos import EXPECTED_ERRNOS
