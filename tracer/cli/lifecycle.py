@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from errno import EADDRINUSE
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tracer.cli.loop import Loop
 from tracer.cli.options import TraceOptions, shown
-from tracer.errors import PROGRAM, TracerError
+from tracer.errors import PROGRAM, TracerError, UsageError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
 from tracer.process.hang_up import outliving_terminal
@@ -28,6 +28,9 @@ from tracer.terminal.view import (
     is_live_terminal,
     print_summary,
 )
+
+if TYPE_CHECKING:
+    from tracer.exporter.http.config_file import WebConfigFile
 
 __all__ = ["METRICS_URL", "Subject", "trace"]
 
@@ -62,6 +65,7 @@ def trace(
 
     `make_view` replaces the view that the options ask for.
     """
+    web = _web_config(options)
     with ExitStack() as stack:
         writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
         stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
@@ -70,7 +74,7 @@ def trace(
         child = _start(stack, subject, options, relay)
         session = stack.enter_context(Session(_config(subject, options, child)))
         signals = stack.enter_context(Signals())
-        url = _serve_metrics(stack, options, session)
+        url = _serve_metrics(stack, options, session, web)
         header = Header(_text(subject, child), url, _hints(subject, url))
         view = make_view(header) if make_view else _view(options, header, stream, live=live)
         first = session.snapshot()
@@ -163,25 +167,46 @@ def _hints(subject: Subject, url: str | None) -> tuple[str, ...]:
     return tuple(hint.replace(METRICS_URL, url or _ANY_URL) for hint in subject.hints)
 
 
-def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) -> str | None:
+def _web_config(options: TraceOptions) -> "WebConfigFile | None":
+    """Read the web configuration; a wrong one is told before anything is attached."""
+    if options.web_config_file is None:
+        return None
+    from tracer.exporter.http.config_file import WebConfigFile  # noqa: PLC0415
+
+    if options.metrics is None:
+        raise UsageError("serve metrics", cause="--web.config.file needs --metrics ADDR:PORT")
+    return WebConfigFile(options.web_config_file)
+
+
+def _serve_metrics(
+    stack: ExitStack, options: TraceOptions, session: Session, web: "WebConfigFile | None"
+) -> str | None:
     """Return the URL. If the default port is in use, as by another tracer, take a free one."""
     if options.metrics is None:
         return None
     from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
 
-    server = MetricsServer(options.metrics, session.snapshot)
+    server = MetricsServer(options.metrics, session.snapshot, web, options.web_host)
     try:
         server.start()
     except TracerError as error:
         server.stop()
         if options.metrics_given or error.errno != EADDRINUSE:
             raise
-        server = MetricsServer((options.metrics[0], 0), session.snapshot)
+        free_port = (options.metrics[0], 0)
+        server = MetricsServer(free_port, session.snapshot, web, options.web_host)
         server.start()
         taken, free = shown(options.metrics), shown(server.address)
         print(f"{PROGRAM}: {taken} is in use; metrics are on {free}", file=sys.stderr)
     stack.callback(server.stop)
-    return f"http://{shown(server.address)}/metrics"
+    if server.is_exposed:
+        print(
+            f"{PROGRAM}: warning: anyone who can connect to {shown(server.address)} can read the "
+            "metrics; give --web.config.file with TLS and passwords, or listen on 127.0.0.1",
+            file=sys.stderr,
+        )
+    scheme = "http" if web is None or web.current.tls is None else "https"
+    return f"{scheme}://{shown(server.address)}/metrics"
 
 
 def _view(options: TraceOptions, header: Header, stream: TextIO, *, live: bool) -> View:
