@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`lunatik-socket serve`: servers built on the socket API, traced on request."""
 
+import ipaddress
 import signal
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from tracer.cli.options import (
 from tracer.errors import UsageError
 from tracer.model.config import Filter
 from tracer.process.interpreter import own_command
-from tracer.process.journal import log_to_stderr
+from tracer.process.journal import log_to_stderr, say
 
 __all__ = ["command"]
 
@@ -162,7 +163,7 @@ def _socks4(
     )
     config = _checked(lambda: Socks4Config(**settings))
     if options is None:
-        return _serve(Socks4Server(config), log_level)
+        return _serve(Socks4Server(config), log_level, lambda: _warn(listen, "use the proxy"))
     hint = f"try: curl --socks4 {shown(_reachable(listen))} {METRICS_URL}"
     return _trace_server(context, "SOCKSv4 proxy", listen, options, hints=(hint,) * bool(listen[1]))
 
@@ -201,7 +202,7 @@ def _echo(
     )
     config = _checked(lambda: EchoConfig(**settings))
     if options is None:
-        return _serve(EchoServer(config), log_level)
+        return _serve(EchoServer(config), log_level, lambda: _warn(listen, "use the echo server"))
     return _trace_server(context, "echo server", listen, options, hints=())
 
 
@@ -217,16 +218,26 @@ def _checked(make: Callable[[], Any]) -> Any:
         raise UsageError("serve", cause=str(error)) from error
 
 
+def _warn(listen: Address, what: str) -> None:
+    """Warn that others can use the server, if they can."""
+    if not ipaddress.IPv4Address(listen[0]).is_loopback:
+        say(
+            f"warning: anyone who can connect to {shown(listen)} can {what}: it has no "
+            "password; listen on 127.0.0.1, or restrict access with a firewall"
+        )
+
+
 def _reachable(listen: Address) -> Address:
     return ("127.0.0.1", listen[1]) if listen[0] == "0.0.0.0" else listen
 
 
-def _serve(server: _Server, log_level: str) -> int:
+def _serve(server: _Server, log_level: str, warn: Callable[[], None]) -> int:
     import logging  # noqa: PLC0415
 
     logging.logProcesses = False  # saves a getpid(2) per record, which the format does not show
     log_to_stderr(log_level.upper(), "%(asctime)s %(levelname)s %(message)s")
     server.open()
+    warn()
 
     def stop(number: int, _frame: object) -> None:
         server.stop()

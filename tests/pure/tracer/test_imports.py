@@ -135,6 +135,8 @@ def test_the_model_imports_only_the_model_and_the_standard_library() -> None:
     [
         ("bcc", {"tracer.loading.child", "tracer.doctor.bcc_trial"}),
         ("prometheus_client", {"tracer.exporter.process"}),
+        ("bcrypt", {"tracer.exporter.http.login"}),
+        ("yaml", {"tracer.exporter.http.config_schema"}),
         ("lupa", {"lunatik_socket.lua.state"}),
     ],
 )

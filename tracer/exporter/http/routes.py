@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: MIT
 """The routes of the exporter: `/metrics`, `/healthz` and the live page at `/`.
 
-Listening, reading requests and writing responses are in `tracer.exporter.http.server`.
+Everything that is the same for all routes is in `tracer.exporter.http.server`.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Self
 
+from tracer.exporter.http.config_file import WebConfigFile
+from tracer.exporter.http.handler import Request, Response, plain
+from tracer.exporter.http.hosts import is_loopback
+from tracer.exporter.http.listener import listen
 from tracer.exporter.http.negotiate import choose_format, wants_gzip
-from tracer.exporter.http.server import Request, Response, WebServer, plain
+from tracer.exporter.http.refusals import Refusals
+from tracer.exporter.http.server import WebServer
+from tracer.exporter.http.settings import WebSettings
 from tracer.exporter.live import Live
 from tracer.exporter.pages import page_routes
 from tracer.exporter.scrape import Scraper
@@ -24,19 +30,25 @@ class MetricsServer:
 
     `snapshot` is called for each scrape, by one thread at a time. Its errors are counted and
     logged. With port 0 the kernel picks a free port, and `address` has it. `start` raises
-    TracerError, with a message for the user, if it cannot listen on the address. A `listener`,
-    a listening socket, is used instead of the address.
+    TracerError, with a message for the user, if it cannot listen on the address. `config` has TLS,
+    passwords and limits; it is watched for changes. `host_names` are names by which clients may ask
+    on loopback. A `listener`, a listening socket, is used instead of the address.
     """
 
     def __init__(
         self,
         address: tuple[str, int],
         snapshot: Callable[[], Snapshot],
+        config: WebConfigFile | None = None,
+        host_names: Iterable[str] = (),
         listener: socket.socket | None = None,
     ) -> None:
         self._wanted = address
+        self._config = config
+        self._host_names = tuple(host_names)
         self._listener = listener
-        self._scraper = Scraper(snapshot)
+        self._refusals = Refusals()
+        self._scraper = Scraper(snapshot, lambda: self._refusals.counts)
         self._live: Live | None = None
         self._web: WebServer | None = None
 
@@ -51,10 +63,16 @@ class MetricsServer:
         """Listen, and serve in threads."""
         self._live = Live(self._scraper.snapshot, lambda: self._scraper.errors)
         routes = {"/metrics": self._metrics, "/healthz": self._health}
-        self._web = WebServer(self._wanted, page_routes(self._live) | routes, self._listener)
+        routes |= page_routes(self._live, self._refusals)
+        listening = self._listener or listen(self._wanted)
+        self._web = WebServer(listening, routes, self._refusals, self._host_names, self._config)
+        if self._config is not None:
+            self._config.watch()
 
     def stop(self) -> None:
         """Close the port and every connection. Safe to call twice."""
+        if self._config is not None:
+            self._config.stop()
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -66,6 +84,12 @@ class MetricsServer:
     def address(self) -> tuple[str, int]:
         """The address it listens on; before `start`, the address asked for."""
         return self._wanted if self._web is None else self._web.address
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines can connect, without TLS and a password or a certificate."""
+        settings = WebSettings() if self._config is None else self._config.current
+        return not is_loopback(self.address[0]) and not settings.knows_clients
 
     def _metrics(self, request: Request) -> Response:
         form = choose_format(request.headers.get("Accept", ""))

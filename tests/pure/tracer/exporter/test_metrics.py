@@ -19,7 +19,7 @@ def samples(metric: Metric, shown: Snapshot) -> dict[tuple[str, ...], object]:
 
 
 def test_every_metric_is_made_from_a_snapshot_or_by_the_scrape() -> None:
-    made_by_the_scrape = {metrics.SCRAPE_DURATION, metrics.SCRAPE_ERRORS}
+    made_by_the_scrape = {metrics.SCRAPE_DURATION, metrics.SCRAPE_ERRORS, metrics.REFUSALS}
     assert set(METRICS) == set(FAMILIES) | made_by_the_scrape
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     module_level = {value for value in vars(metrics).values() if isinstance(value, Metric)}
