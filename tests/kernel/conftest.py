@@ -5,6 +5,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,17 @@ def session(sessions: Callable[[str], Session]) -> Session:
     running = sessions("tracepoint")
     assert running.failures == {}
     return running
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup of our own, below the root of cgroup2, with one inside it."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    roots = [Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"]
+    assert roots, "cgroup2 is not mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+    path = roots[0] / f"lunatik-socket-test-{os.getpid()}"
+    inner = path / "inner"
+    inner.mkdir(parents=True)
+    yield path
+    inner.rmdir()
+    path.rmdir()
