@@ -16,6 +16,14 @@ from tracer.loading import parent
 from tracer.model.config import Config, Filter
 from tracer.session import Session
 
+RING = os.environ.get("LUNATIK_SOCKET_RING", "")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In the VM ring, show a failure at once: the guest may die before pytest's own report."""
+    if report.failed and RING.startswith("kernel/"):
+        print(f"\n{report.longreprtext}", flush=True)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _root() -> None:
@@ -38,7 +46,7 @@ def _sockets_of_earlier_tests_are_closed() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _loader_server() -> Iterator[None]:
     """In the VM ring, the loader is forked, which saves most of its time."""
-    if not os.environ.get("LUNATIK_SOCKET_RING", "").startswith("kernel/"):
+    if not RING.startswith("kernel/"):
         yield
         return
     server = LoaderServer()

@@ -48,6 +48,7 @@ class LoaderServer:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
+        assert self._socket.recv(16) == b"ready"
 
     def start(
         self, request: IO[bytes], log: IO[bytes], inherited: tuple[int, ...]
@@ -92,6 +93,7 @@ def serve(descriptor: int) -> None:
     """Fork for each "load", until the other end is closed; for a pid, answer with its status."""
     child.compile_program(child.import_bcc(), NOTHING)
     with socket.socket(fileno=descriptor) as client:
+        client.send(b"ready")
         while True:
             message, descriptors, _, _ = socket.recv_fds(client, 16, 16)
             if not message:
