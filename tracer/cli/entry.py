@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 import tempfile
+from syslog import LOG_ERR
 from typing import Any, NoReturn
 
 import click
@@ -20,6 +21,7 @@ import click
 from tracer import __version__
 from tracer.cli.options import CommandGroup
 from tracer.errors import PROGRAM, ProgramError, TracerError, one_line
+from tracer.process.journal import say
 
 __all__ = ["commands", "main"]
 
@@ -125,7 +127,7 @@ def _report(error: click.ClickException | TracerError | OSError) -> int:
             text, status = one_line(error), _REFUSED
     if isinstance(error, ProgramError) and error.log:
         text += f"; the compiler's output is in {_keep(error.log)}"
-    click.echo(f"{PROGRAM}: {' '.join(text.split())}", err=True)
+    say(" ".join(text.split()), LOG_ERR)
     return status
 
 

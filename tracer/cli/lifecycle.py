@@ -7,15 +7,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from errno import EADDRINUSE
+from syslog import LOG_INFO
 from typing import TextIO
 
 from tracer.cli.loop import Loop
 from tracer.cli.options import TraceOptions, shown
-from tracer.errors import PROGRAM, TracerError
+from tracer.errors import TracerError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
 from tracer.process.hang_up import outliving_terminal
+from tracer.process.journal import in_journal, log_to_stderr, say
 from tracer.process.output import Relay
+from tracer.process.service_manager import ServiceManager, passed_listener
 from tracer.process.signals import Signals
 from tracer.session import NOT_IN_THIS_KERNEL, Session
 from tracer.terminal.json_output import json_writers
@@ -62,7 +65,11 @@ def trace(
 
     `make_view` replaces the view that the options ask for.
     """
+    manager = ServiceManager()
+    if in_journal():
+        log_to_stderr("INFO", "%(message)s")
     with ExitStack() as stack:
+        stack.callback(manager.stopping)
         writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
         stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
         live = _wants_live(subject, options, stream)
@@ -82,6 +89,8 @@ def trace(
             child.release()
         if relay is not None:
             relay.start(view.say)
+        state = f"tracing {header.subject}; " + (f"metrics on {url}" if url else "no metrics")
+        manager.ready(state)
         status = Loop(
             session,
             view,
@@ -90,6 +99,8 @@ def trace(
             interval=options.interval,
             duration=options.duration,
             pids=_awaited(subject.filter),
+            manager=manager,
+            reload=lambda: _reload(manager, state),
         ).run()
         last = session.snapshot()
         if relay is not None:
@@ -104,6 +115,13 @@ def trace(
         for write in writers:
             write(last)
         return status
+
+
+def _reload(manager: ServiceManager, state: str) -> None:
+    """Answer SIGHUP under a service manager; nothing that `trace` reads at the start changes."""
+    manager.reloading()
+    say("reloaded; a change of the configuration file takes effect at a restart", LOG_INFO)
+    manager.ready(state)
 
 
 def _awaited(chosen: Filter) -> tuple[int, ...]:
@@ -169,7 +187,7 @@ def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) ->
         return None
     from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
 
-    server = MetricsServer(options.metrics, session.snapshot)
+    server = MetricsServer(options.metrics, session.snapshot, passed_listener())
     try:
         server.start()
     except TracerError as error:
@@ -179,7 +197,7 @@ def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) ->
         server = MetricsServer((options.metrics[0], 0), session.snapshot)
         server.start()
         taken, free = shown(options.metrics), shown(server.address)
-        print(f"{PROGRAM}: {taken} is in use; metrics are on {free}", file=sys.stderr)
+        say(f"{taken} is in use; metrics are on {free}")
     stack.callback(server.stop)
     return f"http://{shown(server.address)}/metrics"
 
@@ -201,4 +219,4 @@ def _warn_of_failures(session: Session) -> None:
             by_reason.setdefault(reason, []).append(probe)
     if by_reason:
         text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())
-        print(f"lunatik-socket: not attached: {text}", file=sys.stderr)
+        say(f"not attached: {text}")

@@ -20,6 +20,7 @@ __all__ = [
     "TraceOptions",
     "address",
     "metrics_address",
+    "overrides",
     "seconds",
     "server_options",
     "shown",
@@ -184,14 +185,35 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_options(*args: Any, no_metrics: bool, **kwargs: Any) -> Any:
         chosen = {name: kwargs.pop(name) for name in _NAMES}
-        given = _was_given(click.get_current_context(), "metrics")
-        if no_metrics:
+        context = click.get_current_context()
+        given = context.get_parameter_source("metrics") is not ParameterSource.DEFAULT
+        if no_metrics and not overrides(context, "metrics", "no_metrics"):
             chosen["metrics"] = None
         return function(*args, options=TraceOptions(**chosen, metrics_given=given), **kwargs)
 
     for option in reversed(_OPTIONS):
         option(with_options)
     return with_options
+
+
+# The weakest first; a parameter without any of them has its default.
+_SOURCES = (
+    ParameterSource.DEFAULT_MAP,
+    ParameterSource.ENVIRONMENT,
+    ParameterSource.COMMANDLINE,
+)
+
+
+def overrides(context: click.Context, name: str, other: str) -> bool:
+    """Whether an option was given in a stronger place than another one that contradicts it.
+
+    The command line is stronger than the environment, and that is stronger than a file.
+    """
+    ranks = [
+        _SOURCES.index(source) if source in _SOURCES else -1
+        for source in (context.get_parameter_source(name), context.get_parameter_source(other))
+    ]
+    return ranks[0] > ranks[1]
 
 
 def _was_given(context: click.Context, name: str) -> bool:

@@ -2,7 +2,6 @@
 """`lunatik-socket serve`: servers built on the socket API, traced on request."""
 
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from tracer.cli.options import (
 from tracer.errors import UsageError
 from tracer.model.config import Filter
 from tracer.process.interpreter import own_command
+from tracer.process.journal import log_to_stderr
 
 __all__ = ["command"]
 
@@ -161,9 +161,7 @@ def _serve(server: _Server, log_level: str) -> int:
     import logging  # noqa: PLC0415
 
     logging.logProcesses = False  # saves a getpid(2) per record, which the format does not show
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    log_to_stderr(log_level.upper(), "%(asctime)s %(levelname)s %(message)s")
     server.open()
 
     def stop(number: int, _frame: object) -> None:

@@ -242,7 +242,7 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
         "threads",
         "armed",
         *(layer.MAPS if layer.functions else ()),
-        *(("labelled_cells", "label_values") if config.label is not None else ()),
+        *(("labelled_cells", "label_values", "grace_period") if config.label is not None else ()),
         *(["listening"] * (config.label == "port")),
         *(["followed"] * bool(config.filter.pids)),
         *(["cgroups"] * (config.filter.cgroup is not None)),

@@ -4,6 +4,7 @@
 Listening, reading requests and writing responses are in `tracer.exporter.http.server`.
 """
 
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Self
@@ -23,11 +24,18 @@ class MetricsServer:
 
     `snapshot` is called for each scrape, by one thread at a time. Its errors are counted and
     logged. With port 0 the kernel picks a free port, and `address` has it. `start` raises
-    TracerError, with a message for the user, if it cannot listen on the address.
+    TracerError, with a message for the user, if it cannot listen on the address. A `listener`,
+    a listening socket, is used instead of the address.
     """
 
-    def __init__(self, address: tuple[str, int], snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        snapshot: Callable[[], Snapshot],
+        listener: socket.socket | None = None,
+    ) -> None:
         self._wanted = address
+        self._listener = listener
         self._scraper = Scraper(snapshot)
         self._live: Live | None = None
         self._web: WebServer | None = None
@@ -43,7 +51,7 @@ class MetricsServer:
         """Listen, and serve in threads."""
         self._live = Live(self._scraper.snapshot, lambda: self._scraper.errors)
         routes = {"/metrics": self._metrics, "/healthz": self._health}
-        self._web = WebServer(self._wanted, page_routes(self._live) | routes)
+        self._web = WebServer(self._wanted, page_routes(self._live) | routes, self._listener)
 
     def stop(self) -> None:
         """Close the port and every connection. Safe to call twice."""

@@ -73,11 +73,17 @@ def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
 class WebServer:
     """Serves `routes` (by path) on `address` until stopped.
 
-    With port 0 the kernel picks one. Raises TracerError if it cannot listen there.
+    With port 0 the kernel picks one. Raises TracerError if it cannot listen there. With a
+    `listener`, a listening socket, the address is not used.
     """
 
-    def __init__(self, address: tuple[str, int], routes: Mapping[str, Handler]) -> None:
-        self._server = _listen(address, routes)
+    def __init__(
+        self,
+        address: tuple[str, int],
+        routes: Mapping[str, Handler],
+        listener: socket.socket | None = None,
+    ) -> None:
+        self._server = _Passed(listener, routes) if listener else _listen(address, routes)
         self._thread = Thread(
             target=self._server.serve_forever, args=(_REAP_INTERVAL,), name="metrics", daemon=True
         )
@@ -162,6 +168,22 @@ class _Server(TCPServer):
         self.connections.shut_all()
         for thread in self._threads:
             thread.join(ANSWER_SECONDS)
+
+
+class _Passed(_Server):
+    """Serves on a socket that listens already."""
+
+    def __init__(self, listener: socket.socket, routes: Mapping[str, Handler]) -> None:
+        self._listener = listener
+        super().__init__(listener.family, listener.getsockname(), routes)
+
+    def server_bind(self) -> None:
+        self.socket.close()
+        self.socket = self._listener
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        """Keep the queue that the socket has."""
 
 
 class _Bounded(BufferedIOBase):
