@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tracer import __version__
+from tracer.connection_reader import ConnectionReader
 from tracer.kernel.cgroups import cgroup_of_thread, cgroup_path
 from tracer.kernel.kprobe_events import missed_returns
 from tracer.kernel.maps import sum_of_cpus
@@ -64,6 +65,9 @@ class Reader:
     def __init__(self, loaded: Loaded, label: str | None) -> None:
         self._loaded, self._maps, self._label = loaded, loaded.maps, label
         self._cell = _CellFields(self._maps["cells"].layout.value)
+        self._connections = (
+            ConnectionReader(self._maps, by_pid=label == "pid") if "sockets" in self._maps else None
+        )
         self._threads_added = 0
         self._labels_of_calls: dict[tuple[int, int], bytes] = {}
 
@@ -104,6 +108,9 @@ class Reader:
             in_flight_at_start=self.in_flight_at_start,
             in_flight=in_flight,
             other_label=events["other_label"],
+            connections=(
+                self._connections.read(events["other_peer"]) if self._connections else None
+            ),
         )
 
     def follow(self, pids: Iterable[int]) -> None:
@@ -290,6 +297,8 @@ class Reader:
             yield MapUse("labelled_cells", sum(1 for _ in source.items()), source.capacity)
         if source := self._maps.get("label_values"):
             yield MapUse("label_values", sum(1 for _ in source.items()), source.capacity)
+        if self._connections:
+            yield from self._connections.map_use()
 
 
 class _CellFields:

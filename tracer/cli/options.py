@@ -74,6 +74,7 @@ class TraceOptions:
     mechanism: str
     duration: float | None
     by: str | None
+    connections: bool
     json: bool
     output: str | None
     interval: float
@@ -158,6 +159,11 @@ _OPTIONS = (
         help="Stop after this time (5, 5s, 2m); a started process gets SIGTERM.",
     ),
     click.option("--by", type=click.Choice(LABELS), help="Also split the numbers by this label."),
+    click.option(
+        "--connections/--no-connections",
+        default=False,
+        help="Also show who talks to whom: connects, answer times, resets. Default: off.",
+    ),
     click.option("--json", is_flag=True, help="Print only the final numbers, as JSON."),
     click.option("--output", metavar="FILE", help="Write the final numbers as JSON to FILE."),
     click.option(
@@ -187,6 +193,8 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         given = _was_given(click.get_current_context(), "metrics")
         if no_metrics:
             chosen["metrics"] = None
+        if chosen["connections"] and chosen["operation"]:
+            raise click.UsageError("--operation cannot be combined with --connections")
         return function(*args, options=TraceOptions(**chosen, metrics_given=given), **kwargs)
 
     for option in reversed(_OPTIONS):
