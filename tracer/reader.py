@@ -12,6 +12,7 @@ from threading import Lock
 
 from tracer import __version__
 from tracer.cells import Cell, CellFields
+from tracer.connection_reader import ConnectionReader
 from tracer.kernel.kprobe_events import missed_returns
 from tracer.kernel.maps import sum_of_cpus
 from tracer.kernel.program_info import program_info
@@ -62,6 +63,9 @@ class Reader:
         self._loaded, self._maps, self._label = loaded, loaded.maps, label
         self._labels = Labels(self._maps, label, silence_ns) if label else None
         self._cell = CellFields(self._maps["cells"].layout.value)
+        self._connections = (
+            ConnectionReader(self._maps, by_pid=label == "pid") if "sockets" in self._maps else None
+        )
         self._threads_added = 0
         self._lock = Lock()
 
@@ -109,6 +113,9 @@ class Reader:
             in_flight_at_start=self.in_flight_at_start,
             in_flight=in_flight,
             other_label=events["other_label"],
+            connections=(
+                self._connections.read(events["other_peer"]) if self._connections else None
+            ),
         )
 
     def follow(self, pids: Iterable[int]) -> None:
@@ -232,6 +239,8 @@ class Reader:
             yield MapUse("functions_of_thread", used, capacity)
         if self._labels:
             yield from self._labels.map_use()
+        if self._connections:
+            yield from self._connections.map_use()
 
 
 def _missed_runs(programs: tuple[ProgramStats, ...]) -> int:

@@ -127,7 +127,7 @@ class Session:
         if chosen.pids:
             reader.follow(chosen.pids)
         self._follow_cgroup(reader)
-        if self.config.label == "port":
+        if self.config.label == "port" or self.config.connections:
             reader.set_listening(listening_ports())
 
     def _follow_cgroup(self, reader: Reader) -> None:

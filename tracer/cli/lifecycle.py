@@ -173,6 +173,7 @@ def _config(subject: Subject, options: TraceOptions, child: StartedCommand | Non
         operations=options.operation,
         mechanism=options.mechanism,
         label=options.by,
+        connections=options.connections,
         tracer_pid=os.getpid(),
     )
 

@@ -79,6 +79,7 @@ class TraceOptions:
     mechanism: str
     duration: float | None
     by: str | None
+    connections: bool
     json: bool
     output: str | None
     interval: float
@@ -184,6 +185,11 @@ _OPTIONS = (
         help="Stop after this time (5, 5s, 2m); a started process gets SIGTERM.",
     ),
     click.option("--by", type=click.Choice(LABELS), help="Also split the numbers by this label."),
+    click.option(
+        "--connections/--no-connections",
+        default=False,
+        help="Also show who talks to whom: connects, answer times, resets. Default: off.",
+    ),
     click.option("--json", is_flag=True, help="Print only the final numbers, as JSON."),
     click.option("--output", metavar="FILE", help="Write the final numbers as JSON to FILE."),
     click.option(
@@ -216,6 +222,8 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if no_metrics and not overrides(context, "metrics", "no_metrics"):
             chosen["metrics"] = None
             _refuse_without_metrics(click.get_current_context(), chosen)
+        if chosen["connections"] and chosen["operation"]:
+            raise click.UsageError("--operation cannot be combined with --connections")
         return function(*args, options=TraceOptions(**chosen, metrics_given=given), **kwargs)
 
     for option in reversed(_OPTIONS):

@@ -115,6 +115,12 @@ class Map:
         for key, value in self._items_of_array():
             yield 1, key, value
 
+    def lookup(self, key: bytes) -> memoryview:
+        """The value of one key; raises OSError if there is none."""
+        value = ctypes.create_string_buffer(self._value_size)
+        checked(libbpf().bpf_map_lookup_elem(self.descriptor, key, value))
+        return memoryview(value).cast("B")
+
     def update(self, key: bytes, value: bytes) -> None:
         """Set one value; raises OSError."""
         checked(libbpf().bpf_map_update_elem(self.descriptor, key, value, 0))
@@ -163,8 +169,6 @@ class Map:
             first = False
 
     def _items_of_array(self) -> Iterator[tuple[bytes, memoryview]]:
-        value = ctypes.create_string_buffer(self._value_size)
         for index in range(self.capacity):
             key = index.to_bytes(4, "little")
-            checked(libbpf().bpf_map_lookup_elem(self.descriptor, key, value))
-            yield key, memoryview(bytes(value)).cast("B")
+            yield key, self.lookup(key)

@@ -42,6 +42,8 @@ class Config:
     enables the kernel's statistics of BPF run time, which make each run slower. `tracer_pid` is
     never traced. `in_flight` is how the kernel side finds the call of a thread: "stack", or "hash",
     which is simpler and slower and serves as its check in tests (bpf/in_flight.h).
+    `connections` adds the connection layer. `sockets` is the maximum number of TCP sockets that it
+    knows at once, `peers` the maximum number of peers that have numbers of their own.
     """
 
     filter: Filter = field(default_factory=Filter)
@@ -54,3 +56,6 @@ class Config:
     measure_cost: bool = False
     tracer_pid: int = 0
     in_flight: str = "stack"
+    connections: bool = False
+    sockets: int = 131_072
+    peers: int = 512

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tracer.model.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seconds
+from tracer.model.aggregate import Aggregate, durations_to_json, merge, minus
+from tracer.model.connections import Connections, connections_to_json
 
 __all__ = [
     "GIVEN_BACK",
@@ -42,31 +43,14 @@ LOST_WORDS = {
     "start_map_full": "more threads in calls at once than there was room for",
     "return_without_entry": "their entry was not seen",
     "return_not_seen": "their return was not seen",
+    "socket_map_full": "more sockets were open at once than there was room for",
+    "peer_map_full": "more kinds of results by peer than there was room for",
     "probe_missed": "the kernel skipped a run of a BPF program",
 }
 """The reasons in `Snapshot.lost`, in words for a user."""
 
 
 _Key = tuple[str, str, str, str | None]  # name, path, transport, label
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """All calls of one kind: their number, total duration, bytes, errors and histogram.
-
-    `slots` are the histogram's counts (`tracer.model.histogram`). `errors` is the number of failed
-    calls by the errno's name; `count` includes them.
-    """
-
-    count: int
-    sum_ns: int
-    bytes: int
-    errors: Mapping[str, int]
-    slots: tuple[int, ...]
-
-    def quantile_seconds(self, quantile: float) -> float:
-        """See `tracer.model.histogram.quantile_seconds`."""
-        return quantile_seconds(self.slots, quantile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +152,7 @@ class Snapshot:
     No two series have the same name, path, transport and label. A label value that was given back
     has no series any more; its counts are in that of `GIVEN_BACK`. `other_label` is the number of
     calls counted under the label value "other", because there was no room for more values. They
-    are not lost.
+    are not lost. `connections` is None without the connection layer.
     """
 
     monotonic_ns: int
@@ -184,6 +168,7 @@ class Snapshot:
     in_flight_at_start: tuple[CallAtStart, ...] = ()
     in_flight: tuple[InFlight, ...] = ()
     other_label: int = 0
+    connections: Connections | None = None
 
     def in_progress(self) -> dict[tuple[str, str], int]:
         """Number of calls in flight by (operation, path)."""
@@ -205,22 +190,6 @@ class Snapshot:
         )
 
 
-def merge(aggregates: list[Aggregate]) -> Aggregate:
-    """The sum of several aggregates."""
-    errors: dict[str, int] = {}
-    for aggregate in aggregates:
-        for name, count in aggregate.errors.items():
-            errors[name] = errors.get(name, 0) + count
-    return Aggregate(
-        count=sum(a.count for a in aggregates),
-        sum_ns=sum(a.sum_ns for a in aggregates),
-        bytes=sum(a.bytes for a in aggregates),
-        errors=errors,
-        slots=tuple(map(sum, zip(*(a.slots for a in aggregates), strict=True)))
-        or (0,) * (OVERFLOW + 1),
-    )
-
-
 def difference(old: Snapshot, new: Snapshot) -> Snapshot:
     """What was counted between two snapshots of one session: `new` minus `old`.
 
@@ -237,7 +206,7 @@ def difference(old: Snapshot, new: Snapshot) -> Snapshot:
 
 def _series_since(old: tuple[Series, ...], new: tuple[Series, ...]) -> tuple[Series, ...]:
     before = _as_of_later({_key(s): s.aggregate for s in old}, {_key(s): s.aggregate for s in new})
-    since = (replace(s, aggregate=_minus(s.aggregate, before.get(_key(s)))) for s in new)
+    since = (replace(s, aggregate=minus(s.aggregate, before.get(_key(s)))) for s in new)
     return tuple(s for s in since if s.aggregate.count)
 
 
@@ -255,19 +224,6 @@ def _as_of_later(
 
 def _key(series: Series) -> _Key:
     return series.name, series.path, series.transport, series.label
-
-
-def _minus(aggregate: Aggregate, before: Aggregate | None) -> Aggregate:
-    if before is None:
-        return aggregate
-    errors = {name: n - before.errors.get(name, 0) for name, n in aggregate.errors.items()}
-    return Aggregate(
-        count=aggregate.count - before.count,
-        sum_ns=aggregate.sum_ns - before.sum_ns,
-        bytes=aggregate.bytes - before.bytes,
-        errors={name: n for name, n in errors.items() if n},
-        slots=tuple(n - m for n, m in zip(aggregate.slots, before.slots, strict=True)),
-    )
 
 
 def to_json(snapshot: Snapshot) -> dict[str, Any]:
@@ -290,6 +246,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         "functions": [
             _series_to_json("function", s, snapshot.label_name) for s in snapshot.functions
         ],
+        **_connections(snapshot),
         "tracer": {
             "version": snapshot.version,
             "kernel": snapshot.kernel,
@@ -330,19 +287,11 @@ def _series_to_json(kind: str, series: Series, label_name: str | None) -> dict[s
         "count": aggregate.count,
         "bytes": aggregate.bytes,
         "errors": dict(aggregate.errors),
-        "sum_seconds": aggregate.sum_ns / 1e9,
-        **{
-            f"p{round(q * 100)}_seconds": _finite(aggregate.quantile_seconds(q))
-            for q in (0.5, 0.9, 0.99)
-        },
-        "slots": [[_bound_ns(i), count] for i, count in enumerate(aggregate.slots) if count],
+        **durations_to_json(aggregate),
     }
 
 
-def _finite(seconds: float) -> float | None:
-    """JSON has no infinity and no NaN: null."""
-    return seconds if seconds < float("inf") else None
-
-
-def _bound_ns(slot: int) -> float | None:
-    return None if slot == OVERFLOW else UPPER_BOUNDS_SECONDS[slot] * 1e9
+def _connections(snapshot: Snapshot) -> dict[str, Any]:
+    if snapshot.connections is None:
+        return {}
+    return connections_to_json(snapshot.connections, snapshot.monotonic_ns)
