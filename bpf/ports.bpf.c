@@ -4,13 +4,14 @@
  *
  * Probes    raw tracepoints inet_sock_set_state -> on_socket_state,
  *           tcp_destroy_sock -> on_socket_destroyed
- * Maps      those of service_port.h
+ * Maps      those of service_port.h and new_sockets.h
  * Overhead  none per call; a few 100 ns for each connection of the machine
  * Caveats   A socket that was a listener's or a client's before tracing began is not noted.
  */
 
 #include "current.h"
 #include "describe_socket.h"
+#include "new_sockets.h"
 
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
@@ -24,6 +25,14 @@ static __always_inline void note_port(void *sk, u32 port)
 		service_ports.update(&key, &port);
 }
 
+/* A socket connects or listens: from now on its port is known. */
+static __always_inline void settle_port(void *sk, u32 port)
+{
+	note_port(sk, port);
+	if (port)
+		settle_new_socket((u64)sk, port);
+}
+
 /*
  * Arguments: the sock, the state it has, the one it gets. The peer's port is set before the state
  * is SYN_SENT; a socket made by a listener has the listener's port when it gets SYN_RECV. A socket
@@ -35,10 +44,10 @@ int on_socket_state(struct bpf_raw_tracepoint_args *ctx)
 	u32 old = ctx->args[1], new = ctx->args[2], port, one = 1;
 
 	if (new == TCP_SYN_SENT) {
-		note_port(sk, peer_port(sk));
+		settle_port(sk, peer_port(sk));
 	} else if (new == TCP_LISTEN) {
 		port = local_port(sk);
-		note_port(sk, port);
+		settle_port(sk, port);
 		if (port)
 			listening.update(&port, &one);
 	} else if (new == TCP_SYN_RECV && old != TCP_SYN_SENT) {
@@ -52,6 +61,7 @@ int on_socket_destroyed(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
 
+	settle_new_socket(key, service_port(TRANSPORT_TCP, (void *)key));
 	service_ports.delete(&key);
 	return 0;
 }

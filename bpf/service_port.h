@@ -8,7 +8,8 @@
  * Which side a TCP socket is on is in no field of it. bpf/ports.bpf.c notes the service's port when
  * it sees the socket connect, listen or be made by a listener. It stays until the socket is
  * destroyed: a reset takes the ports from the socket, and not its label. Of sockets older than the
- * trace it is only known whether anything listens on their local port.
+ * trace it is only known whether anything listens on their local port. It is read from inet_sport
+ * if need be, which stays when a reset takes the port.
  *
  * Probes    none of its own
  * Maps
@@ -29,7 +30,10 @@ static __always_inline u32 local_port(void *sk)
 	u16 port = 0;
 
 	READ_FIELD(&port, sk, SOCK_COMMON_SKC_NUM);
-	return port;
+	if (port)
+		return port;
+	READ_FIELD(&port, sk, INET_SOCK_INET_SPORT);
+	return __builtin_bswap16(port);
 }
 
 static __always_inline u32 peer_port(void *sk)

@@ -487,6 +487,24 @@ def test_label_port_of_a_reset_socket_stays() -> None:
     assert calls["close"] == {port: 2}
 
 
+def test_label_port_of_a_socket_that_was_reset_before_its_first_traced_call() -> None:
+    """A reset takes the local port, by which an accepted socket is told from a connected one."""
+    server, client = _bound_pair(service_above=True)
+    port = str(server.getsockname()[1])
+    client.connect(*server.getsockname())
+    accepted = server.accept()
+    accepted.send(b"x")
+    client.close()  # with unread data: a reset
+    with Session(_BY_PORT) as session:
+        for _ in range(N):
+            with contextlib.suppress(OSError):
+                accepted.getpeername()
+        accepted.close()
+        calls = _calls_by_port(session)
+    assert calls["getpeername"] == {port: N}
+    assert calls["close"] == {port: 1}
+
+
 def test_label_port_of_datagram_sockets() -> None:
     """The bound port; the peer's if it is connected."""
     server, client = (lunatik_socket.new("inet", "udp") for _ in range(2))
