@@ -49,8 +49,9 @@ static __always_inline void count_event(u32 event)
 {
 	u64 *number = events.lookup(&event);
 
+	/* Atomic: programs of several contexts count the same event (bpf/new_sockets.h). */
 	if (number)
-		(*number)++;
+		__sync_fetch_and_add(number, 1);
 }
 
 /*

@@ -30,7 +30,8 @@
 /* Stacks are usually 16 KiB each, at multiples of that, with a guard page in between. */
 #define STACK_SHIFT 15
 
-BPF_ARRAY(calls, struct call, CALL_SLOTS);
+/* To be mapped by user space: a look-up of each slot would take most of the time of a scrape. */
+BPF_F_TABLE("array", u32, struct call, calls, CALL_SLOTS, BPF_F_MMAPABLE);
 BPF_ARRAY(registers_above_stack, u64, 1);
 
 static __always_inline u64 stack_of(void *task)

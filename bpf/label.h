@@ -76,9 +76,9 @@ static __always_inline u64 has_room_since(struct label *label)
 	return since_ns ? *since_ns : 0;
 }
 
-static __always_inline struct cell *labelled_cell(u32 index, u32 port, u64 pid_tgid)
+static __always_inline struct cell *labelled_cell_of_cpu(u32 index, u32 cpu, u32 port, u64 pid_tgid)
 {
-	struct cell_key key = {.cell = index, .cpu = bpf_get_smp_processor_id()};
+	struct cell_key key = {.cell = index, .cpu = cpu};
 	u32 zero = 0;
 	struct cell *cell, *empty;
 
@@ -99,6 +99,11 @@ static __always_inline struct cell *labelled_cell(u32 index, u32 port, u64 pid_t
 	if (!cell)
 		count_event(EVENT_OTHER_LABEL);
 	return cell;
+}
+
+static __always_inline struct cell *labelled_cell(u32 index, u32 port, u64 pid_tgid)
+{
+	return labelled_cell_of_cpu(index, bpf_get_smp_processor_id(), port, pid_tgid);
 }
 
 #else

@@ -22,7 +22,10 @@ static __always_inline u32 local_port(void *sk)
 	u16 port = 0;
 
 	READ_FIELD(&port, sk, SOCK_COMMON_SKC_NUM);
-	return port;
+	if (port)
+		return port;
+	READ_FIELD(&port, sk, INET_SOCK_INET_SPORT); /* a reset leaves this one */
+	return __builtin_bswap16(port);
 }
 
 static __always_inline u32 peer_port(void *sk)

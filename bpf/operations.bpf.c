@@ -6,7 +6,7 @@
  * Probes    raw tracepoints sys_enter -> enter_system_call, sys_exit -> exit_system_call; or
  *           (BY_FUNCTION) the same programs by kprobe_multi and its return probe at the functions
  *           of all system calls of the table, __x64_sys_sendto and so on
- * Maps      those of aggregate.h, filter.h, in_flight.h, label.h and turns.h, and
+ * Maps      those of aggregate.h, filter.h, in_flight.h, label.h, new_sockets.h and turns.h, and
  *   system_calls  number -> struct system_call, filled from tracer/model/operations.py
  * Overhead  docs/benchmarks.md, "Where the time of a traced call goes"
  * Caveats   A call counts when it returns, with the value that the kernel's own code returned: a
@@ -22,6 +22,7 @@
 #include "describe_socket.h"
 #include "in_flight.h"
 #include "label.h"
+#include "new_sockets.h"
 #include "turns.h"
 
 #define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: the most that one call may have */
@@ -122,6 +123,9 @@ static __always_inline void start_call(struct call *call, struct system_call *kn
 	SET_PORT(call, socket);
 #ifdef LABEL_PORT
 	call->sk = (u64)socket->sk;
+	/* Here and not at the return, when its memory may be another socket's. */
+	if (known->operation == OPERATION_CLOSE && socket->transport == TRANSPORT_UDP)
+		settle_new_socket(call->sk, socket->port);
 #endif
 	note_connection(call, known, socket, task, registers);
 	if (known->bytes == BYTES_MESSAGE_VECTOR)
@@ -200,16 +204,54 @@ static __always_inline u32 port_at_return(struct call *call)
 	return call->port;
 }
 
+#ifdef LABEL_PORT
+/* Calls that can give a socket the port under which its `new` counts. */
+static __always_inline void settle_at_return(struct call *call, u32 port)
+{
+	u32 operation = call->operation;
+
+	if (!port || !call->sk)
+		return;
+	if (operation == OPERATION_LISTEN ||
+	    (call->transport == TRANSPORT_UDP &&
+	     (operation == OPERATION_BIND || operation == OPERATION_CONNECT ||
+	      (!call->port && (operation == OPERATION_SEND || operation == OPERATION_SENDMSG)))))
+		settle_new_socket(call->sk, port);
+}
+
+/* Whether the call is a `new` that counts later, under the port that its socket gets. */
+static __always_inline bool counts_later(struct call *call, s64 ret, u64 duration_ns)
+{
+	struct socket_description socket = {};
+	u32 transport = call->transport;
+
+	if (call->operation != OPERATION_NEW || ret < 0 ||
+	    (transport != TRANSPORT_TCP && transport != TRANSPORT_UDP))
+		return false;
+	if (!describe_descriptor(&socket, current_task(), ret) || socket.transport != transport)
+		return false;
+	return note_new_socket((u64)socket.sk, transport, duration_ns);
+}
+#else
+#define settle_at_return(call, port)
+#define counts_later(call, ret, duration_ns) false
+#endif
+
 static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 {
 	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
 	u64 bytes = call->bytes == BYTES_RETURNED && ret > 0 ? ret : 0;
 	struct probe_stats *stats = probes.lookup(&probe);
-	struct cell *cell = labelled_cell(index, port_at_return(call), call->pid_tgid);
 	u64 *of_socket = finish_on_socket(call, ret, now_ns);
+	u32 port = port_at_return(call);
+	struct cell *cell;
 
 	if (stats)
 		stats->returned++;
+	settle_at_return(call, port);
+	if (counts_later(call, ret, duration_ns(call->start_ns, now_ns)))
+		return;
+	cell = labelled_cell(index, port, call->pid_tgid);
 	if (!cell)
 		cell = cells.lookup(&index);
 	if (!cell)

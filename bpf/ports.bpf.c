@@ -4,13 +4,14 @@
  *
  * Probes    raw tracepoints inet_sock_set_state -> on_socket_state,
  *           tcp_destroy_sock -> on_socket_destroyed
- * Maps      those of service_port.h
+ * Maps      those of service_port.h and new_sockets.h
  * Overhead  none per call; a few 100 ns for each connection of the machine
  * Caveats   A socket that was a listener's or a client's before tracing began is not noted.
  */
 
 #include "current.h"
 #include "describe_socket.h"
+#include "new_sockets.h"
 
 static __always_inline void note_port(void *sk, u32 port)
 {
@@ -18,6 +19,14 @@ static __always_inline void note_port(void *sk, u32 port)
 
 	if (port)
 		service_ports.update(&key, &port);
+}
+
+/* A socket connects or listens: from now on its port is known. */
+static __always_inline void settle_port(void *sk, u32 port)
+{
+	note_port(sk, port);
+	if (port)
+		settle_new_socket((u64)sk, port);
 }
 
 /*
@@ -31,10 +40,10 @@ int on_socket_state(struct bpf_raw_tracepoint_args *ctx)
 	u32 old = ctx->args[1], new = ctx->args[2], port;
 
 	if (new == TCP_SYN_SENT) {
-		note_port(sk, peer_port(sk));
+		settle_port(sk, peer_port(sk));
 	} else if (new == TCP_LISTEN) {
 		port = local_port(sk);
-		note_port(sk, port);
+		settle_port(sk, port);
 		note_listening(port);
 	} else if (new == TCP_SYN_RECV && old != TCP_SYN_SENT) {
 		note_port(sk, local_port(sk));
@@ -47,6 +56,7 @@ int on_socket_destroyed(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
 
+	settle_new_socket(key, service_port(TRANSPORT_TCP, (void *)key));
 	service_ports.delete(&key);
 	return 0;
 }

@@ -8,7 +8,8 @@
  * Which side a TCP socket is on is in no field of it. bpf/ports.bpf.c notes the service's port when
  * it sees the socket connect, listen or be made by a listener. It stays until the socket is
  * destroyed: a reset takes the ports from the socket, and not its label. Of sockets older than the
- * trace it is only known whether anything listens on their local port.
+ * trace it is only known whether anything listens on their local port. It is read from inet_sport
+ * if need be, which stays when a reset takes the port.
  *
  * Probes    none of its own
  * Maps

@@ -19,16 +19,18 @@ from tracer.kernel.program_info import program_info
 from tracer.labels import Labels
 from tracer.loading.attachments import COPY
 from tracer.loading.parent import Loaded
-from tracer.loading.source import EVENTS, LOST_REASONS
+from tracer.loading.source import EVENTS, LOST_REASONS, NEW_SOCKET_CELLS
 from tracer.model.layout import VALUE
 from tracer.model.operations import (
     FUNCTIONS,
     OPERATIONS,
     PATHS,
     TRANSPORTS,
+    operation_number,
     system_calls,
 )
 from tracer.model.snapshot import (
+    NO_PORT_YET,
     OTHER,
     Aggregate,
     CallAtStart,
@@ -39,11 +41,13 @@ from tracer.model.snapshot import (
     Series,
     Snapshot,
     merge,
+    minus,
 )
 
 __all__ = ["Reader"]
 
 _CELLS = len(OPERATIONS) * len(TRANSPORTS)  # labelled cells of functions are numbered from there
+_NEW = operation_number("new")
 _FUNCTIONS = {function.name: function for function in FUNCTIONS}
 _OPERATION_OF_CALL = {call.name: operation.name for operation, call in system_calls()}
 _NUMBER_OF_IDLE_THREAD = (1 << 32) - 1  # MADE_BY_TRACER of bpf/in_flight.h
@@ -84,13 +88,14 @@ class Reader:
         labelled = list(labels.cells(now_ns)) if labels else []
         operations = [_operation_series(*cell) for cell in cells["cells"]]
         operations += [_operation_series(*cell) for cell in labelled if cell[0] < _CELLS]
+        operations += self._new_sockets([cell for cell in labelled if cell[0] >= NEW_SOCKET_CELLS])
         in_flight = tuple(labels.in_flight()) if labels else ()
         operations += _series_without_a_return(in_flight, operations)
         functions = [self._function_series(*cell) for cell in cells["function_cells"]]
         functions += [
             self._function_series(index - _CELLS, value, aggregate)
             for index, value, aggregate in labelled
-            if index >= _CELLS
+            if _CELLS <= index < NEW_SOCKET_CELLS
         ]
         probes = (*self._operation_probes(), *self._function_probes())
         events = dict(zip(EVENTS, (values[0] for values in self._sums("events")), strict=True))
@@ -176,6 +181,27 @@ class Reader:
         for index, cell in enumerate(self._sums(name)):
             if cell[self._cell.count]:
                 yield index, OTHER if self._label else None, self._cell.aggregate(cell)
+
+    def _new_sockets(self, settled: list[Cell]) -> Iterator[Series]:
+        """The calls of `new` that bpf/new_sockets.h settled, and those that it noted only.
+
+        The noted ones are read last: each settled call was noted before.
+        """
+        if "noted_new" not in self._maps:
+            return
+        settled += [
+            (NEW_SOCKET_CELLS + i, value, cell)
+            for i, value, cell in self._cells("settled_new_other")
+        ]
+        noted = [(i, cell) for i, _, cell in self._cells("noted_new")]
+        first = _NEW * len(TRANSPORTS)
+        for index, value, aggregate in settled:
+            yield _operation_series(first + index - NEW_SOCKET_CELLS, value, aggregate)
+        for i, everything in noted:
+            counted = merge([cell for j, _, cell in settled if j == NEW_SOCKET_CELLS + i])
+            if everything.count > counted.count:
+                left = minus(everything, counted)
+                yield _operation_series(first + i, NO_PORT_YET, left)
 
     def _function_series(self, index: int, label: str | None, aggregate: Aggregate) -> Series:
         index, transport = divmod(index, len(TRANSPORTS))

@@ -15,7 +15,7 @@ from tracer.exporter import metrics
 from tracer.exporter.metrics import Labels, Metric
 from tracer.model.histogram import SLOTS
 from tracer.model.operations import FUNCTIONS, OPERATIONS, Bytes
-from tracer.model.snapshot import GIVEN_BACK, Aggregate, Series, Snapshot, merge
+from tracer.model.snapshot import NOT_EXPORTED, Aggregate, Series, Snapshot, merge
 
 __all__ = ["FAMILIES", "NOTHING", "STARTING", "Family", "Samples", "Value", "clean", "family"]
 
@@ -143,8 +143,8 @@ def _sums(counts: Iterable[tuple[Labels, int]]) -> dict[Labels, Value]:
 
 
 def _exported(series: Iterable[Series]) -> Iterator[Series]:
-    """Without the counts of label values that were given back: a rate of them means nothing."""
-    return (one for one in series if one.label != GIVEN_BACK)
+    """Without the label values that are no counters: a rate of them means nothing."""
+    return (one for one in series if one.label not in NOT_EXPORTED)
 
 
 def _label_values(series: Series, *more: str) -> Labels:

@@ -44,6 +44,7 @@ _FIELDS = (
     ("sock_common", "skc_state"),
     ("sock_common", "skc_daddr"),
     ("sock_common", "skc_rcv_saddr"),
+    ("inet_sock", "inet_sport"),
     ("tcp_sock", "total_retrans"),
 )
 _FIELDS_OF_IPV6 = (("sock_common", "skc_v6_daddr"), ("sock_common", "skc_v6_rcv_saddr"))

@@ -39,6 +39,7 @@ from tracer.model.thread_names import Automaton, automaton, is_pattern
 __all__ = [
     "EVENTS",
     "LOST_REASONS",
+    "NEW_SOCKET_CELLS",
     "Program",
     "bpf_directory",
     "build",
@@ -95,6 +96,9 @@ _NOTING_PORTS = {
     "on_socket_destroyed": "tcp_destroy_sock",
 }
 """The programs that note the service's port of each TCP socket (bpf/ports.bpf.c)."""
+
+NEW_SOCKET_CELLS = 1 << 16
+"""Labelled cells from this index on, by transport, are those of `bpf/new_sockets.h`."""
 
 _THREADS_AT_LEAST = 4096
 
@@ -262,6 +266,7 @@ def _maps(
         *(layer.MAPS if layer.functions else ()),
         *(("labelled_cells", "label_values", "grace_period") if config.label is not None else ()),
         *(connections.MAPS if connections else ["listening"] * (config.label == "port")),
+        *(("noted_new", "settled_new_other") if config.label == "port" else ()),
         *(["followed"] * bool(config.filter.pids)),
         *(["cgroups"] * (config.filter.cgroup is not None)),
     )
@@ -391,6 +396,8 @@ def _label_macros(config: Config, types: KernelTypes) -> dict[str, object]:
         "LABELLED": 1,
         f"LABEL_{config.label.upper()}": 1,
         "LABEL_VALUES": config.label_values,
+        "NEW_SOCKET_CELLS": NEW_SOCKET_CELLS,
+        "INET_SOCK_INET_SPORT": types.offset_of("inet_sock", "inet_sport"),
         **_cells_of_label(config, on_demand=types.function_id("bpf_mem_alloc_init") is not None),
     }
 

@@ -15,6 +15,8 @@ from tracer.model.connections import Connections, connections_to_json
 __all__ = [
     "GIVEN_BACK",
     "LOST_WORDS",
+    "NOT_EXPORTED",
+    "NO_PORT_YET",
     "OTHER",
     "Aggregate",
     "CallAtStart",
@@ -26,6 +28,7 @@ __all__ = [
     "Snapshot",
     "difference",
     "merge",
+    "minus",
     "to_json",
 ]
 
@@ -38,6 +41,15 @@ GIVEN_BACK = "(values given back)"
 Longer than any thread's name, so it is no other value. Its series is in totals, but not in the
 metrics: at each value that is given back it grows by what was counted long before.
 """
+
+NO_PORT_YET = "(no port yet)"
+"""The label value "port" of `new` calls of which the socket has no port yet: a part of the total.
+
+It falls when a socket gets its port, so it is no counter.
+"""
+
+NOT_EXPORTED = frozenset({GIVEN_BACK, NO_PORT_YET})
+"""Label values that are in totals only, and not in the metrics."""
 
 LOST_WORDS = {
     "start_map_full": "more threads in calls at once than there was room for",
@@ -207,14 +219,18 @@ def difference(old: Snapshot, new: Snapshot) -> Snapshot:
 def _series_since(old: tuple[Series, ...], new: tuple[Series, ...]) -> tuple[Series, ...]:
     before = _as_of_later({_key(s): s.aggregate for s in old}, {_key(s): s.aggregate for s in new})
     since = (replace(s, aggregate=minus(s.aggregate, before.get(_key(s)))) for s in new)
-    return tuple(s for s in since if s.aggregate.count)
+    return tuple(s for s in since if s.aggregate.count and s.label != NO_PORT_YET)
 
 
 def _as_of_later(
     old: dict[_Key, Aggregate], new: Mapping[_Key, Aggregate]
 ) -> dict[_Key, Aggregate]:
     """The old series, those that were given back until the new ones were read added up as such."""
-    gone = [key for key in old if key not in new or new[key].count < old[key].count]
+    gone = [
+        key
+        for key in old
+        if key[3] != NO_PORT_YET and (key not in new or new[key].count < old[key].count)
+    ]
     for key in gone:
         under = (*key[:3], GIVEN_BACK)
         aggregate = old.pop(key)

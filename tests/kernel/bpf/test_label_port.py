@@ -64,6 +64,7 @@ class Traced:
     session: Session
     listeners: dict[bool, Connection]
     connections: dict[bool, Connection]
+    reset: Connection
 
     @contextmanager
     def calls(self) -> Iterator[dict[str, Counter[str | None]]]:
@@ -80,6 +81,10 @@ class Traced:
 def traced() -> Iterator[Traced]:
     listeners = {above: listening(above) for above in SERVICE_ABOVE}
     connections = {above: connected(above) for above in SERVICE_ABOVE}
+    reset = connected(service_above=True)
+    assert reset.accepted is not None
+    reset.accepted.send(b"x")
+    reset.client.close()  # with unread data
     config = Config(
         filter=Filter(pids=(os.getpid(),)),
         label="port",
@@ -87,7 +92,7 @@ def traced() -> Iterator[Traced]:
         mechanism="tracepoint",
     )
     with Session(config) as session:
-        yield Traced(session, listeners, connections)
+        yield Traced(session, listeners, connections, reset)
 
 
 def exchange(connection: Connection) -> None:
@@ -177,6 +182,20 @@ def test_port_of_a_reset_socket_stays(traced: Traced) -> None:
     assert calls["getpeername"] == {port: N}
     assert calls["send"] == {port: N + 1}
     assert calls["close"] == {port: 2}
+
+
+def test_port_of_a_socket_that_was_reset_before_the_trace(traced: Traced) -> None:
+    """A reset takes the local port, by which an accepted socket is told from a connected one."""
+    accepted = traced.reset.accepted
+    assert accepted is not None
+    with traced.calls() as calls:
+        for _ in range(N):
+            with contextlib.suppress(OSError):
+                accepted.getpeername()
+        accepted.close()
+    port = str(traced.reset.server.getsockname()[1])
+    assert calls["getpeername"] == {port: N}
+    assert calls["close"] == {port: 1}
 
 
 def test_port_of_datagram_sockets(traced: Traced) -> None:
