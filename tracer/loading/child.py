@@ -18,7 +18,13 @@ from typing import Any
 
 from tracer.errors import ProgramError, TracerError, UnsupportedError
 from tracer.loading.attachments import Attacher
-from tracer.loading.hand_over import Order, Report, answer_to_json
+from tracer.loading.hand_over import (
+    MalformedError,
+    Order,
+    Report,
+    answer_to_json,
+    read_json,
+)
 from tracer.loading.instructions import put_casts
 from tracer.loading.source import bpf_directory
 from tracer.model.layout import Layout, MapLayout
@@ -30,13 +36,17 @@ _DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
 
 def main(descriptor: int) -> None:
     """Carry out the order, answer on the Unix socket with this descriptor, end the process."""
-    order = Order.from_json(json.load(sys.stdin))
     with socket.socket(fileno=descriptor) as parent:
         answer: Report | TracerError
         try:
+            order = Order.from_json(read_json(sys.stdin.buffer.read()))
             answer, descriptors = _carry_out(order)
         except TracerError as error:
             answer, descriptors = error, []
+        except MalformedError as error:
+            cause = f"the order is malformed: {error}"
+            answer = TracerError("load the BPF programs", cause=cause, hint="please report this")
+            descriptors = []
         parent.send(json.dumps(answer_to_json(answer)).encode())
         for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
             socket.send_fds(parent, [b"."], descriptors[start : start + _DESCRIPTORS_AT_ONCE])

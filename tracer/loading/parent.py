@@ -16,7 +16,13 @@ from typing import IO
 from tracer.errors import ProgramError, TracerError
 from tracer.kernel.btf import KernelTypes
 from tracer.kernel.maps import Map
-from tracer.loading.hand_over import Order, Report, answer_from_json
+from tracer.loading.hand_over import (
+    MalformedError,
+    Order,
+    Report,
+    answer_from_json,
+    read_json,
+)
 from tracer.loading.operation_layer import targets_of_call
 from tracer.loading.plan import Plan, make_plan
 from tracer.loading.source import Program, build
@@ -124,7 +130,9 @@ def _run_loader(order: Order, inherited: tuple[int, ...]) -> tuple[Report, list[
         with ours:
             try:
                 answer, descriptors = _receive(ours)
-            except (OSError, ValueError) as error:
+            except MalformedError as error:
+                raise _malformed(str(error)) from error
+            except OSError as error:
                 raise _no_answer(child, log) from error
             finally:
                 child.kill()
@@ -158,7 +166,9 @@ def _start_loader(
 
 def _receive(ours: socket.socket) -> tuple[Report | TracerError, list[int]]:
     """The answer, and the descriptors that it announces."""
-    answer = answer_from_json(json.loads(ours.recv(_ANSWER_BYTES)))
+    if not (message := ours.recv(_ANSWER_BYTES)):
+        raise ConnectionError("it ended before it had answered")
+    answer = answer_from_json(read_json(message))
     descriptors: list[int] = []
     if isinstance(answer, TracerError):
         return answer, descriptors
@@ -168,6 +178,10 @@ def _receive(ours: socket.socket) -> tuple[Report | TracerError, list[int]]:
             descriptors += more
             if not message or not more:
                 raise ConnectionError("it ended before it had handed everything over")  # noqa: TRY301
+        if len(descriptors) > answer.descriptors:
+            raise MalformedError(  # noqa: TRY301
+                f"{len(descriptors)} descriptors came, of {answer.descriptors} that were announced"
+            )
     except BaseException:
         _close(descriptors)
         raise
@@ -184,6 +198,14 @@ def _close(descriptors: list[int]) -> None:
 def _read(log: IO[bytes]) -> str:
     log.seek(0)
     return log.read().decode(errors="replace").strip()
+
+
+def _malformed(cause: str) -> TracerError:
+    return TracerError(
+        "load the BPF programs",
+        cause=f"the loader's answer is malformed: {cause}",
+        hint="please report this",
+    )
 
 
 def _no_answer(child: "subprocess.Popen[bytes]", log: IO[bytes]) -> TracerError:
@@ -226,7 +248,9 @@ def _assemble(program: Program, report: Report, descriptors: list[int]) -> Loade
     attached = {name for target in report.probes for name in target.split(",")}
     try:
         maps = {name: Map(next(remaining), layout) for name, layout in report.maps.items()}
-    except ValueError as error:
+        if maps.keys() != set(program.maps):
+            raise ValueError(f"the maps are {sorted(maps)}")  # noqa: TRY301
+    except (OSError, ValueError) as error:  # OSError: a descriptor is not that of a map
         _close(descriptors)
         raise ProgramError(
             "read the maps of the BPF programs", cause=str(error), hint="please report this"
