@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from tracer.errors import PermissionRefused, UnsupportedError, UsageError
-from tracer.kernel.blocked_threads import blocked_threads
+from tracer.kernel.blocked_threads import calls_at_start
 from tracer.kernel.capabilities import in_initial_pid_namespace, require_basics
 from tracer.kernel.cgroups import cgroup_directory, cgroup_of_thread
 from tracer.kernel.kprobe_events import remove_leftovers, start_guardian
@@ -151,7 +151,7 @@ class Session:
         Makes their threads known, as if the call had been seen to enter and did not count. So its
         return is no lost call. A thread that the programs know already has entered another call.
         """
-        blocked = list(blocked_threads(self.config.filter.pids, self.config.operations))
+        blocked = list(calls_at_start(self.config.filter.pids, self.config.operations))
         known = reader.known_threads()
         matches = matcher(self.config.filter.comms)
         for call, counts in blocked:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Tests on a real kernel. They need root and fail without it."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +24,12 @@ def _root() -> None:
 def _mechanisms(record_testsuite_property: Callable[[str, object], None]) -> None:
     """Record the mechanisms that work, for the tables of the test rings."""
     record_testsuite_property("mechanisms", ", ".join(filter(works, MECHANISMS)))
+
+
+@pytest.fixture(autouse=True)
+def _sockets_of_earlier_tests_are_closed() -> None:
+    """Collect garbage, or a socket that an earlier test left is closed while this test counts."""
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -2,20 +2,24 @@
 """A trace from start to end: hold the command, attach, release it, show, wait, summarize."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from errno import EADDRINUSE
+from syslog import LOG_INFO
 from typing import TYPE_CHECKING, TextIO
 
 from tracer.cli.loop import Loop
-from tracer.cli.options import TraceOptions, shown
-from tracer.errors import PROGRAM, TracerError, UsageError
+from tracer.cli.options import Address, TraceOptions, shown
+from tracer.errors import TracerError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
 from tracer.process.hang_up import outliving_terminal
+from tracer.process.journal import in_journal, log_to_stderr, say
 from tracer.process.output import Relay
+from tracer.process.service_manager import ServiceManager, passed_listener
 from tracer.process.signals import Signals
 from tracer.session import NOT_IN_THIS_KERNEL, Session
 from tracer.terminal.json_output import json_writers
@@ -66,7 +70,11 @@ def trace(
     `make_view` replaces the view that the options ask for.
     """
     web = _web_config(options)
+    manager = ServiceManager()
+    if in_journal():
+        log_to_stderr("INFO", "%(message)s")
     with ExitStack() as stack:
+        stack.callback(manager.stopping)
         writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
         stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
         live = _wants_live(subject, options, stream)
@@ -86,6 +94,8 @@ def trace(
             child.release()
         if relay is not None:
             relay.start(view.say)
+        state = f"tracing {header.subject}; " + (f"metrics on {url}" if url else "no metrics")
+        manager.ready(state)
         status = Loop(
             session,
             view,
@@ -94,6 +104,8 @@ def trace(
             interval=options.interval,
             duration=options.duration,
             pids=_awaited(subject.filter),
+            manager=manager,
+            reload=lambda: _reload(manager, state),
         ).run()
         last = session.snapshot()
         if relay is not None:
@@ -108,6 +120,13 @@ def trace(
         for write in writers:
             write(last)
         return status
+
+
+def _reload(manager: ServiceManager, state: str) -> None:
+    """Answer SIGHUP under a service manager; nothing that `trace` reads at the start changes."""
+    manager.reloading()
+    say("reloaded; a change of the configuration file takes effect at a restart", LOG_INFO)
+    manager.ready(state)
 
 
 def _awaited(chosen: Filter) -> tuple[int, ...]:
@@ -169,12 +188,10 @@ def _hints(subject: Subject, url: str | None) -> tuple[str, ...]:
 
 def _web_config(options: TraceOptions) -> "WebConfigFile | None":
     """Read the web configuration; a wrong one is told before anything is attached."""
-    if options.web_config_file is None:
+    if options.web_config_file is None or options.metrics is None:
         return None
     from tracer.exporter.http.config_file import WebConfigFile  # noqa: PLC0415
 
-    if options.metrics is None:
-        raise UsageError("serve metrics", cause="--web.config.file needs --metrics ADDR:PORT")
     return WebConfigFile(options.web_config_file)
 
 
@@ -186,24 +203,25 @@ def _serve_metrics(
         return None
     from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
 
-    server = MetricsServer(options.metrics, session.snapshot, web, options.web_host)
+    def make(address: Address, passed: socket.socket | None = None) -> MetricsServer:
+        return MetricsServer(address, session.snapshot, passed, web, options.web_host)
+
+    server = make(options.metrics, passed_listener())
     try:
         server.start()
     except TracerError as error:
         server.stop()
         if options.metrics_given or error.errno != EADDRINUSE:
             raise
-        free_port = (options.metrics[0], 0)
-        server = MetricsServer(free_port, session.snapshot, web, options.web_host)
+        server = make((options.metrics[0], 0))
         server.start()
         taken, free = shown(options.metrics), shown(server.address)
-        print(f"{PROGRAM}: {taken} is in use; metrics are on {free}", file=sys.stderr)
+        say(f"{taken} is in use; metrics are on {free}")
     stack.callback(server.stop)
     if server.is_exposed:
-        print(
-            f"{PROGRAM}: warning: anyone who can connect to {shown(server.address)} can read the "
-            "metrics; give --web.config.file with TLS and passwords, or listen on 127.0.0.1",
-            file=sys.stderr,
+        say(
+            f"warning: anyone who can connect to {shown(server.address)} can read the metrics; "
+            "give --web.config.file with TLS and passwords, or listen on 127.0.0.1"
         )
     scheme = "http" if web is None or web.current.tls is None else "https"
     return f"{scheme}://{shown(server.address)}/metrics"
@@ -226,4 +244,4 @@ def _warn_of_failures(session: Session) -> None:
             by_reason.setdefault(reason, []).append(probe)
     if by_reason:
         text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())
-        print(f"lunatik-socket: not attached: {text}", file=sys.stderr)
+        say(f"not attached: {text}")

@@ -4,7 +4,7 @@
 import functools
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ __all__ = [
     "TraceOptions",
     "address",
     "metrics_address",
+    "overrides",
     "seconds",
     "server_options",
     "shown",
@@ -210,10 +211,13 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_options(*args: Any, no_metrics: bool, **kwargs: Any) -> Any:
         chosen = {name: kwargs.pop(name) for name in _NAMES}
-        given = _was_given(click.get_current_context(), "metrics")
-        if no_metrics:
+        context = click.get_current_context()
+        given = context.get_parameter_source("metrics") is not ParameterSource.DEFAULT
+        if no_metrics and not overrides(context, "metrics", "no_metrics"):
             chosen["metrics"] = None
-            _refuse_without_metrics(click.get_current_context(), chosen)
+            for name, option in _DOTTED.items():
+                if _was_given(context, name):
+                    raise click.UsageError(f"{option} needs metrics, without --no-metrics", context)
         return function(*args, options=TraceOptions(**chosen, metrics_given=given), **kwargs)
 
     for option in reversed(_OPTIONS):
@@ -221,10 +225,24 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_options
 
 
-def _refuse_without_metrics(context: click.Context, chosen: Mapping[str, Any]) -> None:
-    for name, option in _DOTTED.items():
-        if chosen[name]:
-            raise click.UsageError(f"{option} cannot be combined with --no-metrics", context)
+# The weakest first; a parameter without any of them has its default.
+_SOURCES = (
+    ParameterSource.DEFAULT_MAP,
+    ParameterSource.ENVIRONMENT,
+    ParameterSource.COMMANDLINE,
+)
+
+
+def overrides(context: click.Context, name: str, other: str) -> bool:
+    """Whether an option was given in a stronger place than another one that contradicts it.
+
+    The command line is stronger than the environment, and that is stronger than a file.
+    """
+    ranks = [
+        _SOURCES.index(source) if source in _SOURCES else -1
+        for source in (context.get_parameter_source(name), context.get_parameter_source(other))
+    ]
+    return ranks[0] > ranks[1]
 
 
 def _was_given(context: click.Context, name: str) -> bool:

@@ -3,7 +3,6 @@
 
 import ipaddress
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,9 +18,10 @@ from tracer.cli.options import (
     server_options,
     shown,
 )
-from tracer.errors import PROGRAM, UsageError
+from tracer.errors import UsageError
 from tracer.model.config import Filter
 from tracer.process.interpreter import own_command
+from tracer.process.journal import log_to_stderr, say
 
 __all__ = ["command"]
 
@@ -157,10 +157,9 @@ def _checked(make: Callable[[], Any]) -> Any:
 def _warn(listen: Address, what: str) -> None:
     """Warn that others can use the server, if they can."""
     if not ipaddress.IPv4Address(listen[0]).is_loopback:
-        print(
-            f"{PROGRAM}: warning: anyone who can connect to {shown(listen)} can {what}: it has no "
-            "password; listen on 127.0.0.1, or restrict access with a firewall",
-            file=sys.stderr,
+        say(
+            f"warning: anyone who can connect to {shown(listen)} can {what}: it has no password; "
+            "listen on 127.0.0.1, or restrict access with a firewall"
         )
 
 
@@ -172,9 +171,7 @@ def _serve(server: _Server, log_level: str, warn: Callable[[], None]) -> int:
     import logging  # noqa: PLC0415
 
     logging.logProcesses = False  # saves a getpid(2) per record, which the format does not show
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    log_to_stderr(log_level.upper(), "%(asctime)s %(levelname)s %(message)s")
     server.open()
     warn()
 

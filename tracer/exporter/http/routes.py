@@ -4,6 +4,7 @@
 Everything that is the same for all routes is in `tracer.exporter.http.server`.
 """
 
+import socket
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Self
@@ -28,19 +29,21 @@ class MetricsServer:
 
     `snapshot` is called for each scrape, by one thread at a time. Its errors are counted and
     logged. With port 0 the kernel picks a free port, and `address` has it. `start` raises
-    TracerError, with a message for the user, if it cannot listen on the address. `config` has TLS,
-    passwords and limits; it is watched for changes. `host_names` are names by which clients may ask
-    on loopback.
+    TracerError, with a message for the user, if it cannot listen on the address. A `listener`,
+    a listening socket, is used instead of the address. `config` has TLS, passwords and limits; it
+    is watched for changes. `host_names` are names by which clients may ask on loopback.
     """
 
     def __init__(
         self,
         address: tuple[str, int],
         snapshot: Callable[[], Snapshot],
+        listener: socket.socket | None = None,
         config: WebConfigFile | None = None,
         host_names: Iterable[str] = (),
     ) -> None:
         self._wanted = address
+        self._listener = listener
         self._config = config
         self._host_names = tuple(host_names)
         self._refusals = Refusals()
@@ -60,7 +63,14 @@ class MetricsServer:
         self._live = Live(self._scraper.snapshot, lambda: self._scraper.errors)
         routes = {"/metrics": self._metrics, "/healthz": self._health}
         routes |= page_routes(self._live, self._refusals)
-        self._web = WebServer(self._wanted, routes, self._refusals, self._host_names, self._config)
+        self._web = WebServer(
+            self._wanted,
+            routes,
+            self._refusals,
+            host_names=self._host_names,
+            config=self._config,
+            listener=self._listener,
+        )
         if self._config is not None:
             self._config.watch()
 

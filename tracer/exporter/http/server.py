@@ -39,7 +39,7 @@ class WebServer:
 
     With port 0 the kernel picks one. Raises TracerError if it cannot listen there. `host_names` are
     the names by which clients may ask on loopback. `config` says whether there are TLS, passwords
-    and a rate limit.
+    and a rate limit. A `listener`, a listening socket, is used instead of the address.
     """
 
     def __init__(
@@ -47,15 +47,17 @@ class WebServer:
         address: tuple[str, int],
         routes: Mapping[str, Handler],
         refusals: Refusals,
+        *,
         host_names: Iterable[str] = (),
         config: WebConfig | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         self.routes = routes
         self.refusals = refusals
         self.host_names = frozenset(name.lower() for name in host_names)
         self.logins = Logins()
         self._config = config
-        listening = listen(address)
+        listening = listener or listen(address)
         host, port = listening.getsockname()[:2]
         self.address: tuple[str, int] = (str(host), int(port))
         self.connections = Connections(connections_for_descriptors(MAX_CONNECTIONS), refusals)

@@ -329,3 +329,13 @@ def test_a_snapshot_s_mappings_may_be_read_only() -> None:
     with serving(lambda: frozen) as server:
         _, body = ask(server)
     assert value(body, 'lunatik_socket_tracer_lost_total{reason="start_map_full"}') == 2
+
+
+def test_a_listener_that_was_passed_is_served() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        MetricsServer(("192.0.2.1", 1), snapshot, listener) as server,
+    ):
+        assert server.address == listener.getsockname()
+        response, _ = ask(server, "/healthz")
+        assert response.status == 200
