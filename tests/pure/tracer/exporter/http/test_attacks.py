@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Under attack, a legitimate client's scrape succeeds: from the attacker's address and another.
+
+ATTACK_SECONDS=60 attacks for a minute, and then no scrape may take longer than a second. That is
+for a machine without other work: `make test-long` sets it.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+
+import pytest
+
+from tests.pure.tracer.exporter.http.attacks import (
+    ATTACKS,
+    Address,
+    Attack,
+    attacking,
+    scrape_until,
+)
+
+SECONDS = float(os.environ.get("ATTACK_SECONDS", "2"))
+IS_LONG = SECONDS >= 60
+_SERVER = """
+import sys
+from tests.pure.tracer.snapshots import series, snapshot
+from tracer.exporter.http.routes import MetricsServer
+shown = snapshot(*(series(label=f"program-{i}") for i in range(30)), label_name="comm")
+with MetricsServer(("127.0.0.1", 0), lambda: shown) as server:
+    print(*server.address, flush=True)
+    if sys.stdin.readline():
+        kept = []
+        try:
+            while True:
+                kept.append(open("/dev/null"))
+        except OSError:
+            print("used up", flush=True)
+        sys.stdin.read()
+"""
+
+
+@contextmanager
+def exporter(open_files: int = 1024) -> Iterator[tuple[Address, "subprocess.Popen[str]"]]:
+    """An exporter in a process of its own, with this limit of file descriptors."""
+    with subprocess.Popen(
+        ["prlimit", f"--nofile={open_files}", sys.executable, "-c", _SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        host, port = process.stdout.readline().split()
+        yield (host, int(port)), process
+
+
+def cpu_seconds(process: "subprocess.Popen[str]") -> float:
+    with open(f"/proc/{process.pid}/stat") as file:
+        user, system = file.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.timeout(SECONDS + 100)
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=lambda attack: attack.name)
+def test_a_scrape_succeeds_under_attack(attack: Attack, source: str) -> None:
+    with exporter() as (address, _), attacking(attack, address, source):
+        found = scrape_until(time.monotonic() + SECONDS, address, "127.0.0.1")
+    assert found.failed == []
+    assert median(found.seconds) < 1
+    if IS_LONG:
+        assert max(found.seconds) < 1
+
+
+@pytest.mark.timeout(SECONDS + 100)
+def test_without_descriptors_scrapes_succeed_and_the_processor_is_idle() -> None:
+    silent = ATTACKS["64 silent connections"]
+    with exporter(open_files=24) as (address, process), attacking(silent, address, "127.0.0.1"):
+        before, begun = cpu_seconds(process), time.monotonic()
+        found = scrape_until(begun + SECONDS, address, "127.0.0.1")
+        used = (cpu_seconds(process) - before) / (time.monotonic() - begun)
+    assert found.failed == []
+    assert used < 0.8
+
+
+def test_refusals_are_logged_once_with_their_number() -> None:
+    silent = ATTACKS["64 silent connections"]
+    with exporter() as (address, process):
+        with attacking(silent, address, "127.0.0.1"):
+            scrape_until(time.monotonic() + 1, address, "127.0.0.1")
+        _, errors = process.communicate(timeout=60)
+    what = "refused: connections closed to make room for new ones: 1"
+    assert errors == f"{what} (the last from 127.0.0.1)\n"
+
+
+def test_a_process_without_descriptors_waits_for_one_and_is_idle() -> None:
+    with exporter() as (address, process), socket.create_connection(address, 60) as client:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("use up the descriptors\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "used up\n"
+        with socket.create_connection(address, 60) as late:
+            late.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            before, begun = cpu_seconds(process), time.monotonic()
+            # The silent client makes way, so that there is a descriptor.
+            assert late.recv(65536).startswith(b"HTTP/1.1 ")
+            assert client.recv(1) == b""
+            assert cpu_seconds(process) - before < 0.5 * (time.monotonic() - begun) + 0.1
