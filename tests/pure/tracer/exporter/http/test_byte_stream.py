@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Any bytes, in pieces of any size: every answer is well formed, and the next client is served."""
 
+import itertools
 import logging
 import re
 import socket
@@ -25,7 +26,15 @@ REQUESTS = (
 )
 _PIECES = (
     *(b"\r\n", b"\r\n\r\n", b"\n", b"\0", b"\r", b" ", b":", b"HTTP/1.1", b"HTTP/9999999999.1"),
-    *(b"GET", b"\xff\xfe", b"Host: [", b"Host:\r\n", b"Transfer-Encoding: chunked\r\n", b"//", b"%"),
+    *(
+        b"GET",
+        b"\xff\xfe",
+        b"Host: [",
+        b"Host:\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"//",
+        b"%",
+    ),
     b"\x16\x03\x01\x02\x00\x01\x00",
     b"a" * 3000,
     b"Expect: 100-continue\r\n",
@@ -92,7 +101,7 @@ def exchange(server: MetricsServer, stream: bytes, cuts: list[int]) -> bytes:
     with socket.create_connection(server.address, WAIT_SECONDS) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            for start, end in zip(bounds, bounds[1:], strict=False):
+            for start, end in itertools.pairwise(bounds):
                 client.sendall(stream[start:end])
             client.shutdown(socket.SHUT_WR)
         except OSError:
