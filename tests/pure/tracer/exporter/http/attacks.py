@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Clients that try to keep others from the exporter, and the client whose scrapes must succeed.
 
-    python -m tests.pure.tracer.exporter.http.attacks [SECONDS]
+    python -m tests.pure.tracer.exporter.http.attacks [SECONDS [NUMBER]]
 
-prints a table of all attacks on `lunatik-socket trace` (root), each for SECONDS (60): the scrapes
-of a legitimate client, those that failed, and the median and the maximum of their time.
+prints a table of all attacks on `lunatik-socket trace` (root), or of that with the NUMBER, each for
+SECONDS (60): the scrapes of a legitimate client, those that failed, and the median and the maximum
+of their time.
 """
 
 import contextlib
@@ -167,26 +168,34 @@ def scrape_until(end: float, target: Address, source: str) -> Scrapes:
     return found
 
 
-def _table(seconds: float) -> None:
+_SILENT = ATTACKS["64 silent connections"]
+_ROWS = (*((attack, None) for attack in ATTACKS.values()), (_SILENT, 64))
+
+
+def _rows(attack: Attack, open_files: int | None, seconds: float) -> Iterator[str]:
+    """Attack `lunatik-socket trace` with this limit of files; the rows of the table."""
     from tests.bench.exporter import exporter  # noqa: PLC0415
 
-    print("| attack | from | scrapes | failed | median | maximum |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for limit in (None, 64):
-        for attack in ATTACKS.values():
-            with exporter("--all", open_files=limit) as target:
-                host, _, port = target.url.split("/")[2].partition(":")
-                address = (host, int(port))
-                for source, where in (("127.0.0.1", "the same address"), ("127.0.0.2", "another")):
-                    with attacking(attack, address, source):
-                        found = scrape_until(time.monotonic() + seconds, address, "127.0.0.1")
-                    name = attack.name + (f", `ulimit -n {limit}`" if limit else "")
-                    times = [one * 1000 for one in found.seconds] or [float("nan")]
-                    print(
-                        f"| {name} | {where} | {len(times)} | {len(found.failed)} "
-                        f"| {median(times):.0f} ms | {max(times):.0f} ms |",
-                        flush=True,
-                    )
+    name = attack.name if open_files is None else f"{attack.name}, `ulimit -n {open_files}`"
+    with exporter("--all", open_files=open_files) as target:
+        host, _, port = target.url.split("/")[2].partition(":")
+        address = (host, int(port))
+        for source, where in (("127.0.0.1", "the same address"), ("127.0.0.2", "another")):
+            with attacking(attack, address, source):
+                found = scrape_until(time.monotonic() + seconds, address, "127.0.0.1")
+            times = [one * 1000 for one in found.seconds] or [float("nan")]
+            yield (
+                f"| {name} | {where} | {len(found.seconds)} | {len(found.failed)} "
+                f"| {median(times):.0f} ms | {max(times):.0f} ms |"
+            )
+
+
+def _main(seconds: str = "60", number: str = "") -> None:
+    print("| attack | attacker's address | scrapes | failed | median | maximum |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    for attack, open_files in [_ROWS[int(number)]] if number else _ROWS:
+        for row in _rows(attack, open_files, float(seconds)):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":
@@ -194,4 +203,4 @@ if __name__ == "__main__":
         name, host, port, source = sys.argv[2:]
         _Attacker(ATTACKS[name], (host, int(port)), source).run()
     else:
-        _table(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+        _main(*sys.argv[1:])
