@@ -43,14 +43,10 @@ class Exporter:
 
 
 @contextmanager
-def exporter(*options: str, open_files: int | None = None) -> Iterator[Exporter]:
-    """Start `lunatik-socket trace` with these options, and yield it once it serves metrics.
-
-    `open_files` is the limit of its file descriptors.
-    """
-    limited = [] if open_files is None else ["prlimit", f"--nofile={open_files}"]
+def exporter(*options: str) -> Iterator[Exporter]:
+    """Start `lunatik-socket trace` with these options, and yield it once it serves metrics."""
     with subprocess.Popen(
-        [*limited, *TRACE, "--metrics", "127.0.0.1:0", "--interval", "3600", *options],
+        [*TRACE, "--metrics", "127.0.0.1:0", "--interval", "3600", *options],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

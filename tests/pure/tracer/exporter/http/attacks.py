@@ -3,9 +3,8 @@
 
     python -m tests.pure.tracer.exporter.http.attacks [SECONDS [NUMBER]]
 
-prints a table of all attacks on `lunatik-socket trace` (root), or of that with the NUMBER, each for
-SECONDS (60): the scrapes of a legitimate client, those that failed, and the median and the maximum
-of their time.
+prints a table of all attacks, or of that with the NUMBER, each for SECONDS (60): the scrapes of a
+legitimate client, those that failed, and the median and the maximum of their time.
 """
 
 import contextlib
@@ -19,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
+
+from tests.pure.tracer.exporter.http.served import exporter
 
 __all__ = ["ATTACKS", "Address", "Attack", "Scrapes", "attacking", "scrape", "scrape_until"]
 
@@ -169,17 +170,13 @@ def scrape_until(end: float, target: Address, source: str) -> Scrapes:
 
 
 _SILENT = ATTACKS["64 silent connections"]
-_ROWS = (*((attack, None) for attack in ATTACKS.values()), (_SILENT, 64))
+_ROWS = (*((attack, None) for attack in ATTACKS.values()), (_SILENT, 24))
 
 
 def _rows(attack: Attack, open_files: int | None, seconds: float) -> Iterator[str]:
-    """Attack `lunatik-socket trace` with this limit of files; the rows of the table."""
-    from tests.bench.exporter import exporter  # noqa: PLC0415
-
+    """Attack an exporter with this limit of files; the rows of the table."""
     name = attack.name if open_files is None else f"{attack.name}, `ulimit -n {open_files}`"
-    with exporter("--all", open_files=open_files) as target:
-        host, _, port = target.url.split("/")[2].partition(":")
-        address = (host, int(port))
+    with exporter(open_files or 1024) as (address, _):
         for source, where in (("127.0.0.1", "the same address"), ("127.0.0.2", "another")):
             with attacking(attack, address, source):
                 found = scrape_until(time.monotonic() + seconds, address, "127.0.0.1")

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -286,3 +287,13 @@ def test_no_thread_remains(made: Certificates) -> None:
     with serving(made.config(TLS + USERS)) as running:
         assert not re.search("000", curl(made, running)[1])
     assert set(threading.enumerate()) == before
+
+
+def test_without_the_option_its_libraries_are_not_loaded() -> None:
+    code = (
+        "import sys, tracer.exporter.http.routes as routes\n"
+        "with routes.MetricsServer(('127.0.0.1', 0), None):\n"
+        "    print(sorted({'bcrypt', 'yaml'} & set(sys.modules)))"
+    )
+    found = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=WAIT_SECONDS)
+    assert found == "[]\n"

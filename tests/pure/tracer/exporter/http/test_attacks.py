@@ -8,55 +8,21 @@ for a machine without other work: `make test-long` sets it.
 import os
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import median
 
 import pytest
 
 from tests.pure.tracer.exporter.http.attacks import (
     ATTACKS,
-    Address,
     Attack,
     attacking,
     scrape_until,
 )
+from tests.pure.tracer.exporter.http.served import exporter
 
 SECONDS = float(os.environ.get("ATTACK_SECONDS", "2"))
 IS_LONG = SECONDS >= 60
-_SERVER = """
-import sys
-from tests.pure.tracer.snapshots import series, snapshot
-from tracer.exporter.http.routes import MetricsServer
-shown = snapshot(*(series(label=f"program-{i}") for i in range(30)), label_name="comm")
-with MetricsServer(("127.0.0.1", 0), lambda: shown) as server:
-    print(*server.address, flush=True)
-    if sys.stdin.readline():
-        kept = []
-        try:
-            while True:
-                kept.append(open("/dev/null"))
-        except OSError:
-            print("used up", flush=True)
-        sys.stdin.read()
-"""
-
-
-@contextmanager
-def exporter(open_files: int = 1024) -> Iterator[tuple[Address, "subprocess.Popen[str]"]]:
-    """An exporter in a process of its own, with this limit of file descriptors."""
-    with subprocess.Popen(
-        ["prlimit", f"--nofile={open_files}", sys.executable, "-c", _SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        host, port = process.stdout.readline().split()
-        yield (host, int(port)), process
 
 
 def cpu_seconds(process: "subprocess.Popen[str]") -> float:
@@ -98,17 +64,38 @@ def test_refusals_are_logged_once_with_their_number() -> None:
     assert errors == f"{what} (the last from 127.0.0.1)\n"
 
 
-def test_a_process_without_descriptors_waits_for_one_and_is_idle() -> None:
-    with exporter() as (address, process), socket.create_connection(address, 60) as client:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("use up the descriptors\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "used up\n"
+def order(process: "subprocess.Popen[str]", what: str) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{what}\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n"
+
+
+def ask(client: socket.socket) -> bytes:
+    client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+    return client.recv(65536)
+
+
+def test_without_descriptors_an_idle_connection_makes_way() -> None:
+    with exporter() as (address, process), socket.create_connection(address, 60) as idle:
+        assert ask(idle).startswith(b"HTTP/1.1 200 ")
+        order(process, "use up the descriptors")
         with socket.create_connection(address, 60) as late:
-            late.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-            before, begun = cpu_seconds(process), time.monotonic()
-            # The silent client makes way, so that there is a descriptor.
-            assert late.recv(65536).startswith(b"HTTP/1.1 ")
-            assert client.recv(1) == b""
-            assert cpu_seconds(process) - before < 0.5 * (time.monotonic() - begun) + 0.1
+            assert ask(late).startswith(b"HTTP/1.1 ")
+            assert idle.recv(1) == b""
+
+
+def test_without_descriptors_and_connections_the_processor_is_idle() -> None:
+    with exporter() as (address, process):
+        order(process, "use up the descriptors")
+        with socket.create_connection(address, 60) as late:
+            late.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            late.settimeout(2)
+            before = cpu_seconds(process)
+            with pytest.raises(TimeoutError):
+                late.recv(1)
+            assert cpu_seconds(process) - before < 0.3
+            late.settimeout(60)
+            order(process, "give them back")
+            assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
