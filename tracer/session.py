@@ -79,7 +79,8 @@ class Session:
             # So that the guardian waits for the loader too, if this process is killed meanwhile.
             inherited = (_input_of(self._guardian),)
         self._loaded = load(program, inherited)
-        self._reader = Reader(self._loaded, self.config.label)
+        silence_ns = round(self.config.label_silence_seconds * 1e9)
+        self._reader = Reader(self._loaded, self.config.label, silence_ns)
         if self.config.measure_cost:
             self._statistics = _enable_statistics()
         self._set_filter(self._reader)
@@ -99,7 +100,10 @@ class Session:
             self._statistics = None
 
     def snapshot(self) -> Snapshot:
-        """All numbers as of now. Takes some system calls; does not change what is counted."""
+        """All numbers as of now. Takes some system calls; does not change what is counted.
+
+        Gives back the cells of label values that have been silent, if room for more is scarce.
+        """
         loaded = self._running()
         assert self._reader is not None
         self._follow_cgroup(self._reader)
@@ -123,7 +127,7 @@ class Session:
         if chosen.pids:
             reader.follow(chosen.pids)
         self._follow_cgroup(reader)
-        if self.config.label == "port":
+        if self.config.label == "port" or self.config.connections:
             reader.set_listening(listening_ports())
 
     def _follow_cgroup(self, reader: Reader) -> None:

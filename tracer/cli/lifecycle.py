@@ -2,7 +2,6 @@
 """A trace from start to end: hold the command, attach, release it, show, wait, summarize."""
 
 import os
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,8 +11,8 @@ from syslog import LOG_INFO
 from typing import TYPE_CHECKING, TextIO
 
 from tracer.cli.loop import Loop
-from tracer.cli.options import Address, TraceOptions, shown
-from tracer.errors import TracerError
+from tracer.cli.options import TraceOptions, shown
+from tracer.errors import TracerError, UsageError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
 from tracer.process.hang_up import outliving_terminal
@@ -69,10 +68,10 @@ def trace(
 
     `make_view` replaces the view that the options ask for.
     """
-    web = _web_config(options)
     manager = ServiceManager()
     if in_journal():
         log_to_stderr("INFO", "%(message)s")
+    web = _web_config(options)
     with ExitStack() as stack:
         stack.callback(manager.stopping)
         writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
@@ -174,6 +173,7 @@ def _config(subject: Subject, options: TraceOptions, child: StartedCommand | Non
         operations=options.operation,
         mechanism=options.mechanism,
         label=options.by,
+        connections=options.connections,
         tracer_pid=os.getpid(),
     )
 
@@ -188,10 +188,12 @@ def _hints(subject: Subject, url: str | None) -> tuple[str, ...]:
 
 def _web_config(options: TraceOptions) -> "WebConfigFile | None":
     """Read the web configuration; a wrong one is told before anything is attached."""
-    if options.web_config_file is None or options.metrics is None:
+    if options.web_config_file is None:
         return None
     from tracer.exporter.http.config_file import WebConfigFile  # noqa: PLC0415
 
+    if options.metrics is None:
+        raise UsageError("serve metrics", cause="--web.config.file needs --metrics ADDR:PORT")
     return WebConfigFile(options.web_config_file)
 
 
@@ -203,17 +205,17 @@ def _serve_metrics(
         return None
     from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
 
-    def make(address: Address, passed: socket.socket | None = None) -> MetricsServer:
-        return MetricsServer(address, session.snapshot, passed, web, options.web_host)
-
-    server = make(options.metrics, passed_listener())
+    server = MetricsServer(
+        options.metrics, session.snapshot, web, options.web_host, passed_listener()
+    )
     try:
         server.start()
     except TracerError as error:
         server.stop()
         if options.metrics_given or error.errno != EADDRINUSE:
             raise
-        server = make((options.metrics[0], 0))
+        free_port = (options.metrics[0], 0)
+        server = MetricsServer(free_port, session.snapshot, web, options.web_host)
         server.start()
         taken, free = shown(options.metrics), shown(server.address)
         say(f"{taken} is in use; metrics are on {free}")

@@ -79,6 +79,7 @@ class TraceOptions:
     mechanism: str
     duration: float | None
     by: str | None
+    connections: bool
     json: bool
     output: str | None
     interval: float
@@ -184,6 +185,11 @@ _OPTIONS = (
         help="Stop after this time (5, 5s, 2m); a started process gets SIGTERM.",
     ),
     click.option("--by", type=click.Choice(LABELS), help="Also split the numbers by this label."),
+    click.option(
+        "--connections/--no-connections",
+        default=False,
+        help="Also show who talks to whom: connects, answer times, resets. Default: off.",
+    ),
     click.option("--json", is_flag=True, help="Print only the final numbers, as JSON."),
     click.option("--output", metavar="FILE", help="Write the final numbers as JSON to FILE."),
     click.option(
@@ -215,9 +221,9 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         given = context.get_parameter_source("metrics") is not ParameterSource.DEFAULT
         if no_metrics and not overrides(context, "metrics", "no_metrics"):
             chosen["metrics"] = None
-            for name, option in _DOTTED.items():
-                if _was_given(context, name):
-                    raise click.UsageError(f"{option} needs metrics, without --no-metrics", context)
+            _refuse_without_metrics(context)
+        if chosen["connections"] and chosen["operation"]:
+            raise click.UsageError("--operation cannot be combined with --connections")
         return function(*args, options=TraceOptions(**chosen, metrics_given=given), **kwargs)
 
     for option in reversed(_OPTIONS):
@@ -243,6 +249,12 @@ def overrides(context: click.Context, name: str, other: str) -> bool:
         for source in (context.get_parameter_source(name), context.get_parameter_source(other))
     ]
     return ranks[0] > ranks[1]
+
+
+def _refuse_without_metrics(context: click.Context) -> None:
+    for name, option in _DOTTED.items():
+        if _was_given(context, name):
+            raise click.UsageError(f"{option} cannot be combined with --no-metrics", context)
 
 
 def _was_given(context: click.Context, name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Self
 from tracer.exporter.http.config_file import WebConfigFile
 from tracer.exporter.http.handler import Request, Response, plain
 from tracer.exporter.http.hosts import is_loopback
+from tracer.exporter.http.listener import listen
 from tracer.exporter.http.negotiate import choose_format, wants_gzip
 from tracer.exporter.http.refusals import Refusals
 from tracer.exporter.http.server import WebServer
@@ -29,23 +30,23 @@ class MetricsServer:
 
     `snapshot` is called for each scrape, by one thread at a time. Its errors are counted and
     logged. With port 0 the kernel picks a free port, and `address` has it. `start` raises
-    TracerError, with a message for the user, if it cannot listen on the address. A `listener`,
-    a listening socket, is used instead of the address. `config` has TLS, passwords and limits; it
-    is watched for changes. `host_names` are names by which clients may ask on loopback.
+    TracerError, with a message for the user, if it cannot listen on the address. `config` has TLS,
+    passwords and limits; it is watched for changes. `host_names` are names by which clients may ask
+    on loopback. A `listener`, a listening socket, is used instead of the address.
     """
 
     def __init__(
         self,
         address: tuple[str, int],
         snapshot: Callable[[], Snapshot],
-        listener: socket.socket | None = None,
         config: WebConfigFile | None = None,
         host_names: Iterable[str] = (),
+        listener: socket.socket | None = None,
     ) -> None:
         self._wanted = address
-        self._listener = listener
         self._config = config
         self._host_names = tuple(host_names)
+        self._listener = listener
         self._refusals = Refusals()
         self._scraper = Scraper(snapshot, lambda: self._refusals.counts)
         self._live: Live | None = None
@@ -63,14 +64,8 @@ class MetricsServer:
         self._live = Live(self._scraper.snapshot, lambda: self._scraper.errors)
         routes = {"/metrics": self._metrics, "/healthz": self._health}
         routes |= page_routes(self._live, self._refusals)
-        self._web = WebServer(
-            self._wanted,
-            routes,
-            self._refusals,
-            host_names=self._host_names,
-            config=self._config,
-            listener=self._listener,
-        )
+        listening = self._listener or listen(self._wanted)
+        self._web = WebServer(listening, routes, self._refusals, self._host_names, self._config)
         if self._config is not None:
             self._config.watch()
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from tracer.exporter.http.connections import Connection, Connections, Step
 from tracer.exporter.http.handler import Handler, serve_requests
-from tracer.exporter.http.listener import Listener, connections_for_descriptors, listen
+from tracer.exporter.http.listener import Listener, connections_for_descriptors
 from tracer.exporter.http.login import Logins
 from tracer.exporter.http.refusals import Refusals
 from tracer.exporter.http.settings import WebConfig, WebSettings
@@ -35,29 +35,25 @@ _log = logging.getLogger(__name__)
 
 
 class WebServer:
-    """Serves `routes` (by path) on `address` until stopped.
+    """Serves `routes` (by path) on the socket `listening` until stopped.
 
-    With port 0 the kernel picks one. Raises TracerError if it cannot listen there. `host_names` are
-    the names by which clients may ask on loopback. `config` says whether there are TLS, passwords
-    and a rate limit. A `listener`, a listening socket, is used instead of the address.
+    `host_names` are the names by which clients may ask on loopback. `config` says whether there are
+    TLS, passwords and a rate limit.
     """
 
     def __init__(
         self,
-        address: tuple[str, int],
+        listening: socket.socket,
         routes: Mapping[str, Handler],
         refusals: Refusals,
-        *,
         host_names: Iterable[str] = (),
         config: WebConfig | None = None,
-        listener: socket.socket | None = None,
     ) -> None:
         self.routes = routes
         self.refusals = refusals
         self.host_names = frozenset(name.lower() for name in host_names)
         self.logins = Logins()
         self._config = config
-        listening = listener or listen(address)
         host, port = listening.getsockname()[:2]
         self.address: tuple[str, int] = (str(host), int(port))
         self.connections = Connections(connections_for_descriptors(MAX_CONNECTIONS), refusals)

@@ -161,7 +161,7 @@ def test_a_start_imports_no_slow_library(command: str) -> None:
         ("serve socks4 --metrics :1", "--metrics needs --trace"),
         ("serve socks4 --web.config.file x", "--web.config.file needs --trace"),
         ("trace --web.config.file nosuch", 'cannot read the web configuration "nosuch": No such'),
-        ("trace --no-metrics --web.host x", "--web.host needs metrics, without --no-metrics"),
+        ("trace --no-metrics --web.host x", "--web.host cannot be combined with --no-metrics"),
         ("trace --web.host a:80", '"a:80" is not a host name (e.g. metrics.example.org)'),
         ("serve echo --duration 1", "--duration needs --trace"),
         ("serve socks4 --listen x", '"x" is not ADDR:PORT'),

@@ -334,7 +334,7 @@ def test_a_snapshot_s_mappings_may_be_read_only() -> None:
 def test_a_listener_that_was_passed_is_served() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        MetricsServer(("192.0.2.1", 1), snapshot, listener) as server,
+        MetricsServer(("192.0.2.1", 1), snapshot, listener=listener) as server,
     ):
         assert server.address == listener.getsockname()
         response, _ = ask(server, "/healthz")
