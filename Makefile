@@ -49,11 +49,15 @@ test-document: ready-test ## Run the Lua examples of the document that defines t
 	@DOCUMENT='$(DOCUMENT)' $(PYTHON) -m pytest tests/document $(TESTS)
 
 .PHONY: test-long
-test-long: test-stops test-kernels test-userlands ## Run test-stops, test-kernels and test-userlands, which take long (root)
+test-long: test-stops test-attacks test-kernels test-userlands ## Run test-stops, test-attacks, test-kernels and test-userlands, which take long (root)
 
 .PHONY: test-stops
 test-stops: ready-test ## Stop and continue, freeze and thaw a tracer 1,000 times each under load (root)
 	@STOP_CYCLES=1000 $(PYTHON) -m pytest --timeout 900 tests/kernel/cli/test_stopped_tracer.py $(TESTS)
+
+.PHONY: test-attacks
+test-attacks: ready-test ## Attack the exporter for a minute with each attack; takes a quarter of an hour
+	@ATTACK_SECONDS=60 $(PYTHON) -m pytest tests/pure/tracer/exporter/http/test_attacks.py $(TESTS)
 
 .PHONY: test-kernels
 test-kernels: ready-test ## Run the kernel tests on four kernels in VMs; writes docs/coverage.md

@@ -13,6 +13,7 @@ test_packages=(
 	chromium chromium-driver                                               # tests of the live page
 	busybox-static kmod qemu-system-x86                                    # other kernels, in VMs
 	debootstrap                                                            # other userlands
+	openssl                                                                # certificates
 )
 bench_packages=(bpfcc-tools dante-server linux-perf lua5.4 lua-socket microsocks openssh-server)
 

@@ -4,7 +4,7 @@
 import functools
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
@@ -221,7 +221,7 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         given = context.get_parameter_source("metrics") is not ParameterSource.DEFAULT
         if no_metrics and not overrides(context, "metrics", "no_metrics"):
             chosen["metrics"] = None
-            _refuse_without_metrics(click.get_current_context(), chosen)
+            _refuse_without_metrics(context)
         if chosen["connections"] and chosen["operation"]:
             raise click.UsageError("--operation cannot be combined with --connections")
         return function(*args, options=TraceOptions(**chosen, metrics_given=given), **kwargs)
@@ -251,9 +251,9 @@ def overrides(context: click.Context, name: str, other: str) -> bool:
     return ranks[0] > ranks[1]
 
 
-def _refuse_without_metrics(context: click.Context, chosen: Mapping[str, Any]) -> None:
+def _refuse_without_metrics(context: click.Context) -> None:
     for name, option in _DOTTED.items():
-        if chosen[name]:
+        if _was_given(context, name):
             raise click.UsageError(f"{option} cannot be combined with --no-metrics", context)
 
 

@@ -33,6 +33,7 @@ from tests.kernel.cli.command_line import (
     run,
     started,
 )
+from tests.pure.tracer.exporter.http.certificates import HASHES, PASSWORD, USER, Certificates
 
 # 23 datagrams to itself, 23 refused connections; then what the arguments say.
 WORKLOAD = """
@@ -166,6 +167,27 @@ def test_metrics_are_served() -> None:
             process.communicate(timeout=TIMEOUT_SECONDS)
         finally:
             process.kill()
+
+
+def test_metrics_over_tls_with_a_password_and_a_warning_without(tmp_path: Path) -> None:
+    made = Certificates(tmp_path)
+    tls = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
+    config = made.config(f"{tls}basic_auth_users: {{{USER}: {HASHES[0]}}}")
+    warning = "warning: anyone who can connect to 0.0.0.0"
+    with started("trace", "--metrics", "0.0.0.0:0", "--web.config.file", config) as process:
+        assert process.stdout is not None
+        first = read_until(process, "metrics on https://0.0.0.0:")
+        port = first.rpartition(":")[2].split("/")[0]
+        curl = ["curl", "-sS", "--cacert", made.ca, f"https://localhost:{port}/metrics"]
+        answer = subprocess.check_output([*curl, "--user", f"{USER}:{PASSWORD}"], timeout=60)
+        assert b"lunatik_socket_tracer_info" in answer
+        assert b"log in with" in subprocess.check_output(curl, timeout=60)
+        process.send_signal(signal.SIGTERM)
+        assert warning not in process.communicate(timeout=TIMEOUT_SECONDS)[1]
+    with started("trace", "--metrics", "0.0.0.0:0") as process:
+        read_until(process, "metrics on http://0.0.0.0:")
+        process.send_signal(signal.SIGTERM)
+        assert warning in process.communicate(timeout=TIMEOUT_SECONDS)[1]
 
 
 def test_metrics_port_in_use() -> None:

@@ -27,14 +27,14 @@ _FLAGS = (
 
 
 @contextmanager
-def browsing(profile: Path) -> Iterator[Browser]:
-    """A browser with a new profile in this directory."""
+def browsing(profile: Path, *flags: str) -> Iterator[Browser]:
+    """A browser with a new profile in this directory, and with these flags."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert chromium, "chromium is missing: apt-get install chromium"
     assert driver, "chromedriver is missing: apt-get install chromium-driver"
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*_FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = Browser(options=options, service=Service(driver))

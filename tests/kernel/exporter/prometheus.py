@@ -78,15 +78,17 @@ def prometheus(
     groups: Mapping[str, list[dict[str, Any]]] | None = None,
     static: str = "",
     pace_seconds: int = 1,
+    job: str = "",
 ) -> Iterator[Prometheus]:
     """Run it until the end of `with`.
 
     `static` takes the place of the configuration's one fixed target; `groups` of targets, by file
-    name, are found by file service discovery. Scrapes and rules come every `pace_seconds`.
+    name, are found by file service discovery. Scrapes and rules come every `pace_seconds`. `job`
+    are lines to add to the settings of the scrape.
     """
     program = shutil.which("prometheus")
     assert program, "prometheus is missing: apt-get install prometheus"
-    configuration = _configuration(directory, groups or {}, static, pace_seconds)
+    configuration = _configuration(directory, groups or {}, static, pace_seconds, job)
     log = directory / "prometheus.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -116,7 +118,11 @@ def prometheus(
 
 
 def _configuration(
-    directory: Path, groups: Mapping[str, list[dict[str, Any]]], static: str, pace_seconds: int
+    directory: Path,
+    groups: Mapping[str, list[dict[str, Any]]],
+    static: str,
+    pace_seconds: int,
+    job: str,
 ) -> Path:
     shutil.copytree(DIRECTORY / "prometheus", directory, dirs_exist_ok=True)
     path = directory / "prometheus.yml"
@@ -129,6 +135,8 @@ def _configuration(
     }.items():
         assert old in text, f"{old} is not in the committed configuration"
         text = text.replace(old, new)
+    if job:
+        text = text.replace("    static_configs:", f"{job}\n    static_configs:")
     path.write_text(text)
     (directory / "targets").mkdir()
     for name, found in groups.items():

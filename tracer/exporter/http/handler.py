@@ -163,7 +163,12 @@ class _HttpConnection(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
             return False
         self._bounded.left = MAX_HEADER_BYTES
-        return self.parse_request()  # answers 400, 431 and 505 itself, by send_error
+        if not self.parse_request():  # it answers 400, 431 and 505 itself, by send_error
+            return False
+        if self.request_version == "HTTP/0.9":  # its answers have no status
+            self.send_error(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            return False
+        return True
 
     def _answer(self) -> None:
         settings = self._site.settings

@@ -25,7 +25,7 @@ __all__ = ["Listener", "connections_for_descriptors", "listen"]
 TICK_SECONDS = 0.25
 PAUSE_SECONDS = 0.1
 _BACKLOG = 1024  # the kernel takes the smaller of this and net.core.somaxconn
-_SPARE_DESCRIPTORS = 16  # for the files that a scrape reads, and for connections being closed
+_SPARE_DESCRIPTORS = 10  # for the files that a scrape reads, and for connections being closed
 _FEWEST_CONNECTIONS = 4
 _NO_ROOM = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 

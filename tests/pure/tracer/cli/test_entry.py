@@ -159,6 +159,10 @@ def test_a_start_imports_no_slow_library(command: str) -> None:
         ("trace --pid 1 -- ls", "--pid cannot be combined with a COMMAND"),
         ("trace --follow-children", "--follow-children needs --pid"),
         ("serve socks4 --metrics :1", "--metrics needs --trace"),
+        ("serve socks4 --web.config.file x", "--web.config.file needs --trace"),
+        ("trace --web.config.file nosuch", 'cannot read the web configuration "nosuch": No such'),
+        ("trace --no-metrics --web.host x", "--web.host cannot be combined with --no-metrics"),
+        ("trace --web.host a:80", '"a:80" is not a host name (e.g. metrics.example.org)'),
         ("serve echo --duration 1", "--duration needs --trace"),
         ("serve socks4 --listen x", '"x" is not ADDR:PORT'),
         ("serve socks4 --max-clients 0", "cannot serve: max_clients must be positive, not 0"),
@@ -197,6 +201,25 @@ def test_a_server_that_cannot_listen(server: str, listen: str, message: str) -> 
     assert re.match(f"lunatik-socket: {message}", done.stderr)
     assert done.stderr.count("\n") == 1
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize(("server", "what"), [("socks4", "proxy"), ("echo", "echo server")])
+@pytest.mark.parametrize(("host", "warnings"), [("127.0.0.1", 0), ("0.0.0.0", 1)])
+def test_a_server_warns_when_others_can_reach_it(
+    server: str, what: str, host: str, warnings: int
+) -> None:
+    command = [*PROGRAM, "serve", server, "--listen", f"{host}:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as serving:
+        assert serving.stderr is not None
+        lines = []
+        for line in serving.stderr:
+            lines.append(line)
+            if "listening on" in line:
+                break
+        serving.send_signal(signal.SIGTERM)
+        _, rest = serving.communicate(timeout=TIMEOUT_SECONDS)
+    warning = f"lunatik-socket: warning: anyone who can connect to {host}:0 can use the {what}: "
+    assert ("".join(lines) + rest).count(warning) == warnings
 
 
 @pytest.mark.parametrize("server", ["socks4", "echo"])

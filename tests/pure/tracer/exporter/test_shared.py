@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tracer.exporter import shared as shared_module
 from tracer.exporter.shared import Shared
 
 WAIT_SECONDS = 20
@@ -42,6 +43,27 @@ def test_calls_one_after_another_run_each_time() -> None:
     numbers = iter(range(3))
     shared = Shared(lambda: next(numbers))
     assert [shared.get() for _ in range(3)] == [0, 1, 2]
+
+
+def test_a_flood_shares_results_that_are_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(shared_module.time, "monotonic", lambda: now[0])
+    numbers = iter(range(1000))
+    shared = Shared(lambda: next(numbers))
+
+    def run_each(count: int, pause: float) -> list[int]:
+        found = []
+        for _ in range(count):
+            now[0] += pause
+            found.append(shared.get())
+        return found
+
+    first = run_each(shared_module.FLOOD_RUNS, 0.01)
+    assert first == list(range(shared_module.FLOOD_RUNS))
+    # From now on one run each 100 ms.
+    assert len(set(run_each(30, 0.01))) == 4
+    now[0] += 2
+    assert len(set(run_each(5, 0.01))) == 5
 
 
 def test_a_failed_run_raises_only_in_the_thread_that_ran_it() -> None:
