@@ -15,6 +15,7 @@ import pytest
 import lunatik_socket
 from tests.kernel.bpf.sockets import PAIRS, N, listener, tcp_pair, transports, udp_pair
 from tests.kernel.children import Child, wait_until
+from tracer.kernel.capabilities import kernel_preempts
 from tracer.model.operations import FUNCTIONS
 from tracer.model.snapshot import Snapshot, difference
 from tracer.session import Session
@@ -54,13 +55,13 @@ class Moves:
 
 
 @contextmanager
-def moved(session: Session) -> Iterator[Moves]:
+def moved(session: Session, *, exact: bool = True) -> Iterator[Moves]:
     moves = Moves()
     before = session.snapshot()
     yield moves
     after = session.snapshot()
     moves.snapshot = difference(before, after)
-    assert after.lost == before.lost
+    assert not exact or after.lost == before.lost
 
 
 @transports
@@ -148,10 +149,11 @@ def test_hundreds_of_blocked_calls(layer: Session) -> None:
     pairs = [tcp_pair() for _ in range(100)]
     threads = [threading.Thread(target=server.accept) for _ in range(100)]
     threads += [threading.Thread(target=two.recv, args=(1,)) for _, two in pairs]
-    with moved(layer) as moves:
+    exact = not (layer.config.mechanism == "fentry" and kernel_preempts())
+    with moved(layer, exact=exact) as moves:
         for thread in threads:
             thread.start()
-        wait_until(lambda: _blocked(layer) == (100, 100, 100), "all to block")
+        wait_until(lambda: _blocked(layer, exact) == (100, 100, 100), "all to block")
         for one, _ in pairs:
             one.send(b"x")
         clients = [lunatik_socket.new() for _ in range(100)]
@@ -161,16 +163,22 @@ def test_hundreds_of_blocked_calls(layer: Session) -> None:
             thread.join()
     assert moves.snapshot.total("accept").count == 100
     assert moves.snapshot.total("recv").count == 100
-    assert moves.count("tcp_recvmsg") == 100
-    assert moves.count("sock_recvmsg") == 100
-    assert layer.snapshot().lost["probe_missed"] == 0
+    counts = [moves.count(function) for function in ("tcp_recvmsg", "sock_recvmsg")]
+    if exact:
+        assert counts == [100, 100]
+        assert layer.snapshot().lost["probe_missed"] == 0
+    else:
+        # A program that the kernel preempts makes it skip others on that CPU, and reports them.
+        assert all(0 <= 100 - count <= sum(moves.snapshot.lost.values()) for count in counts)
 
 
-def _blocked(session: Session) -> tuple[int, int, int]:
+def _blocked(session: Session, exact: bool) -> tuple[int, int, int]:
+    """How many calls are in accept, in recv and, if its entries are exact, in tcp_recvmsg."""
     snapshot = session.snapshot()
     [function] = [p.in_progress for p in snapshot.probes if p.name == "tcp_recvmsg"]
     progress = snapshot.in_progress()
-    return progress["accept", "user"], progress["recv", "user"], function
+    recv = progress["recv", "user"]
+    return progress["accept", "user"], recv, function if exact else recv
 
 
 def test_errors_of_a_function_with_a_struct_among_its_arguments(layer: Session) -> None:

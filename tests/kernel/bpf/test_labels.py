@@ -191,4 +191,6 @@ def test_labels_and_filters_of_functions(mechanism: str, label: str, cgroup: Pat
         ("send", "udp", expected[label], N, N),
         ("udp_sendmsg", "udp", expected[label], N, N),
     ]
-    assert not any(snapshot.lost.values())
+    [by] = {probe.mechanism for probe in snapshot.probes if probe.name == "send"}
+    # By kprobe_multi, the write to cgroup.procs cannot be told from a call on a socket at its end.
+    assert sum(snapshot.lost.values()) <= (by == "kprobe_multi")
