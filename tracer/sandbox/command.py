@@ -74,7 +74,10 @@ def _prepared(
     if script.endswith(".lua"):
         return _prepared_lua(settings, source, script, arguments)
     code = compile(source, script, "exec", dont_inherit=True)
-    python_script.set_up()
+    if settings.sandbox:
+        python_script.set_up()
+    else:
+        sys.path.insert(0, str(Path(script).resolve().parent))  # as Python does
     return lambda: python_script.run(code, source, script, arguments)
 
 

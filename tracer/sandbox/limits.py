@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import pwd
 import resource
 import signal
 
@@ -15,6 +14,8 @@ from tracer.errors import UnsupportedError
 __all__ = ["drop_privileges", "lessen", "limit_cpu"]
 
 _DESCRIPTORS = 1024
+# The user `nobody` of every distribution, and the kernel's own overflowuid. It is not looked up by
+# name: that makes socket calls, to nscd, which a tracer would count as the script's.
 _NOBODY = 65534
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 2, 4, 38
 _CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
@@ -53,10 +54,9 @@ def drop_privileges(*, for_script: bool) -> None:
     if not for_script:
         _prctl(libc, _PR_GET_PDEATHSIG, ctypes.addressof(death))
     if os.geteuid() == 0:
-        user, group = _nobody()
         os.setgroups([])
-        os.setresgid(group, group, group)
-        os.setresuid(user, user, user)
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     # With an empty set, nothing is left that an exec could add to either: no_new_privs.
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     _checked(libc.capset(header, (ctypes.c_uint32 * 6)()))
@@ -67,14 +67,6 @@ def drop_privileges(*, for_script: bool) -> None:
     _prctl(libc, _PR_SET_PDEATHSIG, death.value)
     os.umask(0o077)
     os.chdir("/")
-
-
-def _nobody() -> tuple[int, int]:
-    try:
-        entry = pwd.getpwnam("nobody")
-    except KeyError:
-        return _NOBODY, _NOBODY
-    return entry.pw_uid, entry.pw_gid
 
 
 def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:

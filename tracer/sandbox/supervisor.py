@@ -5,14 +5,14 @@ A seccomp filter sees the arguments of a call, but an address is behind a pointe
 listen and the calls that send to an address stop in the kernel, and come here as a notification.
 The kernel could be told to go on with the script's own call (SECCOMP_USER_NOTIF_FLAG_CONTINUE), but
 it would then read the address once more, after it was checked. Another thread, or a process that
-can write to the script's memory, could exchange it in between. So the supervisor copies the address, checks its copy, and
-makes the call itself with this copy, on a copy of the script's descriptor. What it did is the
-result of the script's call.
+can write to the script's memory, could exchange it in between. So the supervisor copies the
+address, checks its copy, and makes the call itself with this copy, on a duplicate of the script's
+descriptor. The result is the result of the script's call.
 
 Each such call is one system call that a tracer counts, here instead of in the script's process: a
 call that a filter has stopped never gets to the tracer's probes. The supervisor makes no other call
-that the tracer counts as an operation, not even close(2) on a socket. The supervisor and the script
-are both children of the traced command, or are it, so the counts are those of the script alone.
+that the tracer counts as an operation, not even close(2) on a socket. The supervisor is the traced
+command and the script is its child, so the counts are those of the script alone.
 """
 
 from __future__ import annotations
