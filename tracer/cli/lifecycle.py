@@ -7,15 +7,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from errno import EADDRINUSE
-from typing import TextIO
+from syslog import LOG_INFO
+from typing import TYPE_CHECKING, TextIO
 
 from tracer.cli.loop import Loop
 from tracer.cli.options import TraceOptions, shown
-from tracer.errors import PROGRAM, TracerError
+from tracer.errors import TracerError, UsageError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
 from tracer.process.hang_up import outliving_terminal
+from tracer.process.journal import in_journal, log_to_stderr, say
 from tracer.process.output import Relay
+from tracer.process.service_manager import ServiceManager, passed_listener
 from tracer.process.signals import Signals
 from tracer.session import NOT_IN_THIS_KERNEL, Session
 from tracer.terminal.json_output import json_writers
@@ -28,6 +31,9 @@ from tracer.terminal.view import (
     is_live_terminal,
     print_summary,
 )
+
+if TYPE_CHECKING:
+    from tracer.exporter.http.config_file import WebConfigFile
 
 __all__ = ["METRICS_URL", "Subject", "trace"]
 
@@ -62,7 +68,12 @@ def trace(
 
     `make_view` replaces the view that the options ask for.
     """
+    manager = ServiceManager()
+    if in_journal():
+        log_to_stderr("INFO", "%(message)s")
+    web = _web_config(options)
     with ExitStack() as stack:
+        stack.callback(manager.stopping)
         writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
         stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
         live = _wants_live(subject, options, stream)
@@ -70,7 +81,7 @@ def trace(
         child = _start(stack, subject, options, relay)
         session = stack.enter_context(Session(_config(subject, options, child)))
         signals = stack.enter_context(Signals())
-        url = _serve_metrics(stack, options, session)
+        url = _serve_metrics(stack, options, session, web)
         header = Header(_text(subject, child), url, _hints(subject, url))
         view = make_view(header) if make_view else _view(options, header, stream, live=live)
         first = session.snapshot()
@@ -82,6 +93,8 @@ def trace(
             child.release()
         if relay is not None:
             relay.start(view.say)
+        state = f"tracing {header.subject}; " + (f"metrics on {url}" if url else "no metrics")
+        manager.ready(state)
         status = Loop(
             session,
             view,
@@ -90,6 +103,8 @@ def trace(
             interval=options.interval,
             duration=options.duration,
             pids=_awaited(subject.filter),
+            manager=manager,
+            reload=lambda: _reload(manager, state),
         ).run()
         last = session.snapshot()
         if relay is not None:
@@ -104,6 +119,13 @@ def trace(
         for write in writers:
             write(last)
         return status
+
+
+def _reload(manager: ServiceManager, state: str) -> None:
+    """Answer SIGHUP under a service manager; nothing that `trace` reads at the start changes."""
+    manager.reloading()
+    say("reloaded; a change of the configuration file takes effect at a restart", LOG_INFO)
+    manager.ready(state)
 
 
 def _awaited(chosen: Filter) -> tuple[int, ...]:
@@ -151,6 +173,7 @@ def _config(subject: Subject, options: TraceOptions, child: StartedCommand | Non
         operations=options.operation,
         mechanism=options.mechanism,
         label=options.by,
+        connections=options.connections,
         tracer_pid=os.getpid(),
     )
 
@@ -163,25 +186,47 @@ def _hints(subject: Subject, url: str | None) -> tuple[str, ...]:
     return tuple(hint.replace(METRICS_URL, url or _ANY_URL) for hint in subject.hints)
 
 
-def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) -> str | None:
+def _web_config(options: TraceOptions) -> "WebConfigFile | None":
+    """Read the web configuration; a wrong one is told before anything is attached."""
+    if options.web_config_file is None:
+        return None
+    from tracer.exporter.http.config_file import WebConfigFile  # noqa: PLC0415
+
+    if options.metrics is None:
+        raise UsageError("serve metrics", cause="--web.config.file needs --metrics ADDR:PORT")
+    return WebConfigFile(options.web_config_file)
+
+
+def _serve_metrics(
+    stack: ExitStack, options: TraceOptions, session: Session, web: "WebConfigFile | None"
+) -> str | None:
     """Return the URL. If the default port is in use, as by another tracer, take a free one."""
     if options.metrics is None:
         return None
-    from tracer.exporter.http.server import MetricsServer  # noqa: PLC0415
+    from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
 
-    server = MetricsServer(options.metrics, session.snapshot)
+    server = MetricsServer(
+        options.metrics, session.snapshot, web, options.web_host, passed_listener()
+    )
     try:
         server.start()
     except TracerError as error:
         server.stop()
         if options.metrics_given or error.errno != EADDRINUSE:
             raise
-        server = MetricsServer((options.metrics[0], 0), session.snapshot)
+        free_port = (options.metrics[0], 0)
+        server = MetricsServer(free_port, session.snapshot, web, options.web_host)
         server.start()
         taken, free = shown(options.metrics), shown(server.address)
-        print(f"{PROGRAM}: {taken} is in use; metrics are on {free}", file=sys.stderr)
+        say(f"{taken} is in use; metrics are on {free}")
     stack.callback(server.stop)
-    return f"http://{shown(server.address)}/metrics"
+    if server.is_exposed:
+        say(
+            f"warning: anyone who can connect to {shown(server.address)} can read the metrics; "
+            "give --web.config.file with TLS and passwords, or listen on 127.0.0.1"
+        )
+    scheme = "http" if web is None or web.current.tls is None else "https"
+    return f"{scheme}://{shown(server.address)}/metrics"
 
 
 def _view(options: TraceOptions, header: Header, stream: TextIO, *, live: bool) -> View:
@@ -201,4 +246,4 @@ def _warn_of_failures(session: Session) -> None:
             by_reason.setdefault(reason, []).append(probe)
     if by_reason:
         text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())
-        print(f"lunatik-socket: not attached: {text}", file=sys.stderr)
+        say(f"not attached: {text}")

@@ -3,11 +3,12 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tracer.process.command import StartedCommand
 from tracer.process.hang_up import is_session_leader, leave_lost_terminal, outliving_terminal
+from tracer.process.service_manager import ServiceManager
 from tracer.process.signals import Signals
 from tracer.session import Session
 from tracer.terminal.view import View
@@ -21,6 +22,7 @@ class Loop:
     """Waits for the next interval, a signal, the end of the command or the end of the time.
 
     Without a `child` it runs until all `pids` have ended; without `pids` until it is stopped.
+    Under a service manager SIGHUP means `reload`; else it ends the trace like SIGTERM.
     """
 
     def __init__(
@@ -33,10 +35,13 @@ class Loop:
         interval: float,
         duration: float | None,
         pids: Sequence[int],
+        manager: ServiceManager,
+        reload: Callable[[], None],
     ) -> None:
         self._session, self._view, self._signals, self._child = session, view, signals, child
         self._interval = interval
         self._pids = pids
+        self._manager, self._reload = manager, reload
         self._stop_at = time.monotonic() + duration if duration else None
         self._stopping = False
         self._status: int | None = None
@@ -52,11 +57,19 @@ class Loop:
             if now >= tick:
                 self._update()
                 tick = max(tick + self._interval, now)
-            until = tick if self._stop_at is None else min(tick, self._stop_at)
-            arrived = self._signals.wait(until - time.monotonic())
+            self._manager.alive()
+            arrived = self._signals.wait(self._next_event(tick) - time.monotonic())
             if arrived is not None and arrived.number != signal.SIGCHLD:
                 self._signalled(arrived.number, to_group=arrived.to_group)
         return self._status or 0
+
+    def _next_event(self, tick: float) -> float:
+        times = [tick]
+        if self._stop_at is not None:
+            times.append(self._stop_at)
+        if self._manager.alive_seconds is not None:
+            times.append(time.monotonic() + self._manager.alive_seconds)
+        return min(times)
 
     def _update(self) -> None:
         snapshot = self._session.snapshot()
@@ -83,6 +96,9 @@ class Loop:
             self._stop_at = time.monotonic() + _GRACE_SECONDS
 
     def _signalled(self, number: int, *, to_group: bool) -> None:
+        if number == signal.SIGHUP and self._manager.is_there:
+            self._reload()
+            return
         hung_up = number == signal.SIGHUP and to_group
         if hung_up:
             leave_lost_terminal()
