@@ -15,12 +15,12 @@ from typing import NoReturn
 
 from lunatik_socket.lua.margin import limit_address_space
 from tracer.errors import PROGRAM, TracerError, UnsupportedError
-from tracer.process.seccomp import supervised
+from tracer.process.seccomp import allow_only, supervised
 
 from .addresses import Allowed
 from .kernel_calls import Libc
 from .limits import drop_privileges, lessen, limit_cpu
-from .rules import rules
+from .rules import rules, supervisor_rules
 from .settings import Settings
 from .supervisor import Supervisor
 
@@ -67,6 +67,7 @@ def run_confined(prepare: Callable[[], Callable[[], int]], settings: Settings) -
         _start_supervisor(child, script, ready[0], settings.allowed)
         if settings.memory_bytes is not None:
             limit_address_space(settings.memory_bytes, child)
+        allow_only(supervisor_rules(os.getpid()))
         os.write(gate[1], b"go")
     except TracerError as error:
         os.kill(child, signal.SIGKILL)

@@ -112,19 +112,9 @@ class Libc:
 
     def sendmsg(self, descriptor: int, data: bytes, flags: int, name: bytes) -> int:
         """Make the system call sendmsg with one vector; without an address if `name` is empty."""
-        held, named = ctypes.create_string_buffer(data, len(data) or 1), None
-        if name:
-            named = ctypes.create_string_buffer(name, len(name))
-        vector = ctypes.create_string_buffer(VECTOR.pack(ctypes.addressof(held), len(data)))
-        header = MESSAGE_HEADER.pack(
-            0 if named is None else ctypes.addressof(named),
-            len(name),
-            ctypes.addressof(vector),
-            1,
-            0,
-            0,
-            0,
-        )
+        vector = VECTOR.pack(_place(data), len(data))
+        named = _place(name) if name else 0
+        header = MESSAGE_HEADER.pack(named, len(name), _place(vector), 1, 0, 0, 0)
         return self._result(self._libc.sendmsg(descriptor, header, flags | MSG_NOSIGNAL))
 
     def copy_of_descriptor(self, pidfd: int, number: int) -> int:
@@ -143,3 +133,8 @@ class Libc:
     @staticmethod
     def _result(returned: int) -> int:
         return returned if returned >= 0 else -ctypes.get_errno()
+
+
+def _place(octets: bytes) -> int:
+    """The address of the bytes in this process, as long as they exist."""
+    return ctypes.cast(ctypes.c_char_p(octets), ctypes.c_void_p).value or 0

@@ -18,7 +18,7 @@ from fcntl import F_GETFD, F_GETFL, F_SETFD, F_SETFL
 from lunatik_socket.options import every_option
 from tracer.process.seccomp import Argument, Rule
 
-__all__ = ["rules"]
+__all__ = ["rules", "supervisor_rules"]
 
 _INT = 0xFFFFFFFF  # the kernel takes these 32 bits of the register
 
@@ -39,6 +39,15 @@ _FREELY = (
     *("getpid", "gettid", "getuid", "geteuid", "getgid", "getegid"),
 )
 _ASKING = ("bind", "connect", "listen", "sendmsg")
+_SUPERVISOR = (
+    *("bind", "connect", "listen", "sendmsg", "sendto", "pidfd_getfd", "ioctl", "pread64"),
+    *("read", "write", "close", "dup2", "dup3", "fstat", "newfstatat"),
+    # To end like the script.
+    *("wait4", "waitid", "getrusage", "prlimit64", "setrlimit", "getpid", "gettid"),
+    *("brk", "munmap", "mremap", "madvise", "futex", "sched_yield", "rseq", "set_robust_list"),
+    *("clock_gettime", "clock_nanosleep", "getrandom", "restart_syscall", "exit", "exit_group"),
+    *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack"),
+)
 _SOCKET_OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_RCVTIMEO),
     (socket.SOL_SOCKET, socket.SO_SNDTIMEO),
@@ -63,6 +72,14 @@ def rules() -> Iterator[str | Rule]:
     yield from (
         Rule("ioctl", (Argument(1, request, _INT),)) for request in (_FIONBIO, termios.FIONREAD)
     )
+
+
+def supervisor_rules(process: int) -> Iterator[str | Rule]:
+    """What the supervisor, the process `process`, may do: the script's calls, and to end."""
+    yield from _SUPERVISOR
+    yield from _memory()
+    for call in ("kill", "tgkill"):
+        yield Rule(call, (Argument(0, process, _INT),))
 
 
 def _sending() -> Iterator[Rule]:
