@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -206,3 +207,30 @@ def test_the_command_line_cannot_open_the_language() -> None:
     assert Settings.from_text(text) == Settings(sandbox=True)
     forged = json.dumps({**json.loads(text), "as_lua_is": True})
     assert not Settings.from_text(forged).as_lua_is
+
+
+# Fills the queue of a listener, so that the last connect blocks, in the supervisor.
+BLOCKED = """
+local listener, t = socket.new("i", "t"), {}
+listener:bind("127.0.0.1", 0)
+listener:listen(1)
+local ip, port = listener:getsockname()
+print("begins")
+for i = 1, 9 do
+  t[i] = socket.new("i", "t")
+  t[i]:connect(ip, port)
+end
+"""
+
+
+@pytest.mark.parametrize("to_script", [False, True])
+def test_a_signal_ends_both_while_the_supervisor_is_in_a_call(lua: Path, to_script: bool) -> None:
+    lua.write_text(BLOCKED)
+    command = [sys.executable, "-m", "tracer", "run", "--sandbox", str(lua)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == "begins\n"
+        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text()
+        os.kill(int(children) if to_script else supervisor.pid, signal.SIGKILL)
+        assert supervisor.wait(30) == -signal.SIGKILL
+        assert supervisor.stdout.read() == ""  # ends only when the script has closed it
