@@ -49,7 +49,11 @@ test-document: ready-test ## Run the Lua examples of the document that defines t
 	@DOCUMENT='$(DOCUMENT)' $(PYTHON) -m pytest tests/document $(TESTS)
 
 .PHONY: test-long
-test-long: test-stops test-attacks test-kernels test-userlands ## Run test-stops, test-attacks, test-kernels and test-userlands, which take long (root)
+test-long: test-stops test-attacks test-scripts test-kernels test-userlands ## Run all tests that take long (root)
+
+.PHONY: test-scripts
+test-scripts: ready-test ## Run 1,000 random Lua programs in the sandbox
+	@LUA_PROGRAMS=1000 $(PYTHON) -m pytest tests/pure/tracer/sandbox/test_lua_fuzz.py $(TESTS)
 
 .PHONY: test-stops
 test-stops: ready-test ## Stop and continue, freeze and thaw a tracer 1,000 times each under load (root)

@@ -14,6 +14,7 @@ __all__ = [
     "LINGER_BYTES",
     "TYPES",
     "Option",
+    "every_option",
     "family_number",
     "find_option",
     "level",
@@ -119,6 +120,15 @@ def find_option(level_name: object, option_name: object) -> Option:
         raise ValueError(f"invalid option name {option_name!r} of level {level_name!r}: {names}")
     number = known[option_name][1]
     return Option(_LEVELS[level_name][1], number, option_name == "l")
+
+
+def every_option() -> list[tuple[int, int]]:
+    """Return the numbers of the level and the option of every option that is documented."""
+    return [
+        (_LEVELS[name][1], number)
+        for name, known in _OPTIONS.items()
+        for _, number in known.values()
+    ]
 
 
 def option_value(value: object) -> int:

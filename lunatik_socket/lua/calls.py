@@ -22,6 +22,7 @@ from ..socket import Socket, new
 __all__ = ["CALLS", "answering", "error_name"]
 
 Answer = tuple[Any, ...]
+_REFUSED = -errno.EIO
 MemoryCall = Callable[[memoryview], int]
 
 
@@ -37,7 +38,11 @@ def error_name(code: int) -> str:
 
 
 def answering(call: Callable[..., Any]) -> Callable[..., Answer]:
-    """Return a function that makes `call` and returns its result or error in Lua's form."""
+    """Return a function that makes `call` and returns its result or error in Lua's form.
+
+    Every exception is answered. One that reached the script as an object would keep its traceback,
+    and with it the arguments and the local variables of every function that it passed.
+    """
 
     @functools.wraps(call)
     def answer(*arguments: Any) -> Answer:
@@ -49,6 +54,8 @@ def answering(call: Callable[..., Any]) -> Callable[..., Answer]:
             return False, str(error)
         except MemoryError:
             return False, "not enough memory"
+        except Exception as error:  # see above
+            return False, f"{type(error).__name__}: {error}"
         return (True, *result) if type(result) is tuple else (True, result)
 
     return answer
@@ -67,6 +74,8 @@ def sender(sock: Socket) -> MemoryCall:
             return send(memory, flags)
         except OSError as error:
             return code_of(error)
+        except Exception:  # see `answering`
+            return _REFUSED
 
     return send_memory
 
@@ -80,6 +89,8 @@ def receiver(sock: Socket) -> MemoryCall:
             return recv_into(memory)
         except OSError as error:
             return code_of(error)
+        except Exception:  # see `answering`
+            return _REFUSED
 
     return recv_memory
 
@@ -106,13 +117,19 @@ def _recv(sock: Socket, size: int, flags: int | str) -> tuple[bytes, int]:
     return sock.recv(size, flags)
 
 
+def _recv_held(sock: Socket, size: int, flags: int | str) -> Answer:
+    # The bytes stay here. Lua fetches them in parts (`text` in memory.py).
+    data, got = sock.recv(size, flags)
+    return memoryview(data), len(data), got
+
+
 def _recv_into_flags(sock: Socket, memory: memoryview, flags: int | str) -> int:
     return sock.recv(memory, flags)[1]
 
 
 def _recvmsg(sock: Socket, length: int, flags: int | str) -> Answer:
     data, size, msghdr = sock.recvmsg({"iov_len": length}, None, flags)
-    return data, size, *_described(msghdr)
+    return memoryview(data), len(data), size, *_described(msghdr)
 
 
 def _recvmsg_into(sock: Socket, memory: memoryview, flags: int | str) -> Answer:
@@ -152,6 +169,7 @@ _ANSWERED: dict[str, Callable[..., Any]] = {
     "send": _send_any,
     "sendmsg": _sendmsg,
     "recv": _recv,
+    "recv_held": _recv_held,
     "recv_into": _recv_into_flags,
     "recvmsg": _recvmsg,
     "recvmsg_into": _recvmsg_into,

@@ -1,56 +1,53 @@
 # SPDX-License-Identifier: MIT
-"""The process that runs one script: `main` is its entry point."""
+"""A script as a process runs it: lines to standard output, failures to standard error."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Callable, Sequence
 
-from .state import ENCODING, LuaMissingError, ScriptError, State
+from .state import ENCODING, ScriptError, State
 
-__all__ = ["main"]
+__all__ = ["prepare"]
 
-_FAILED, _WRONG_USAGE, _REFUSED, _BROKEN_PIPE = 1, 2, 3, 128 + 13
+_FAILED, _BROKEN_PIPE = 1, 128 + 13
 
 
-def main() -> NoReturn:
-    """Run a script and exit: 0, or 1 if it failed.
+def prepare(
+    source: bytes,
+    script: str,
+    arguments: Sequence[str],
+    *,
+    sandbox: bool,
+    memory_bytes: int | None = None,
+    as_lua_is: bool = False,
+) -> Callable[[], int]:
+    """Return a function that runs the script once and returns its exit status: 0 or 1.
 
-    The arguments are "sandbox" or "open", the memory limit in bytes (0: none), the path of the
-    script, and the script's own arguments.
+    The function opens no file. `script` is the path, for messages. See `State` for the rest.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        # The default action ends the process at once, also in a blocked call or a busy loop, and a
-        # pcall cannot catch it.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    kind, memory, script, *arguments = sys.argv[1:]
-    sys.exit(_run(script, arguments, sandbox=kind == "sandbox", memory_bytes=int(memory) or None))
+    state = State(sandbox=sandbox, memory_bytes=memory_bytes, log=_print, as_lua_is=as_lua_is)
+    return lambda: _run(state, source, script, arguments)
 
 
-def _run(script: str, arguments: list[str], *, sandbox: bool, memory_bytes: int | None) -> int:
+def _run(state: State, source: bytes, script: str, arguments: Sequence[str]) -> int:
     try:
-        source = Path(script).read_bytes()
-    except OSError as error:
-        hint = "give the path of a readable script"
-        return _complain(f'cannot run "{script}": {error.strerror}; {hint}', _WRONG_USAGE)
-    try:
-        state = State(sandbox=sandbox, memory_bytes=memory_bytes, log=_print)
         state.run(source, script, arguments)
-    except LuaMissingError as error:
-        return _complain(str(error), _REFUSED)
     except ScriptError as error:
-        return _complain(str(error), _FAILED)
+        return _failed(str(error))
+    except MemoryError:
+        return _failed("not enough memory")
+    except Exception as error:  # of lupa or of its use: still the script's failure
+        return _failed(f"{type(error).__name__}: {error}")
     return 0
 
 
-def _complain(text: str, status: int) -> int:
+def _failed(text: str) -> int:
     message = os.fsencode(f"lunatik-socket: {text}\n")
     sys.stderr.buffer.write(message)
     sys.stderr.flush()
-    return status
+    return _FAILED
 
 
 def _print(line: str) -> None:

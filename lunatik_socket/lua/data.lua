@@ -1,27 +1,30 @@
 -- SPDX-License-Identifier: MIT
 -- The library `data`: buffers with named fields. Their memory belongs to Python.
 
-local python, fail, check, bytes, memory, MEMORY, LENGTH = ...
+local python, fail, check, bytes, memory, memory_of, length_of = ...
 local checked, wrong, type_name = fail.checked, fail.wrong, fail.type_name
 local integer = check.integer
 local math_type, tointeger, type = math.type, math.tointeger, type
 local setmetatable, tostring, next, ipairs = setmetatable, tostring, next, ipairs
 
-local new, new_from, segment, text = python.new_data, python.new_data_from, python.segment, python.text
+local new, new_from, segment = python.new_data, python.new_data_from, python.segment
 local get, set, field = python.get, python.set, python.field
 local read, write = python.read, python.write
 
-local FIELDS = {}
+-- Of data objects with a layout, and of layouts: name -> the field's handle and whether it is a string.
+local fields_of = memory.private()
 local NO_FIELDS = {}
 
 local data, methods, Data = {}, {}, { __name = "data", __metatable = "data" }
 
 local function object(handle, length)
-  return setmetatable({ [MEMORY] = handle, [LENGTH] = length, [FIELDS] = NO_FIELDS }, Data)
+  local made = setmetatable({}, Data)
+  memory_of[made], length_of[made] = handle, length
+  return made
 end
 
 local function self_of(d, name)
-  if type(d) ~= "table" or not d[MEMORY] then
+  if not memory_of[d] then
     wrong(("self must be a data object, not %s: call d:%s()"):format(type_name(d), name))
   end
   return d
@@ -43,9 +46,8 @@ local function blank(length)
   elseif length == 0 then
     return nil
   end
-  memory.room(length)
   memory.allocated(length)
-  return object(checked(new(length)), length)
+  return object(memory.made(new, length), length)
 end
 
 function data.new(source)
@@ -59,9 +61,8 @@ function data.new(source)
   if octets == "" then
     return nil
   end
-  memory.room(#octets)
   memory.allocated(#octets)
-  return object(checked(new_from(octets)), #octets)
+  return object(memory.made(new_from, octets), #octets)
 end
 
 -- Layouts ------------------------------------------------------------------------------------
@@ -90,17 +91,18 @@ local function field_of(name, spec)
       wrong(('field "%s" has an unknown key "%s"'):format(name, tostring(key)))
     end
   end
-  local offset, length = spec.offset or spec[1], spec.length or spec[2]
+  local offset = integer(spec.offset or spec[1], ('offset of field "%s"'):format(name))
+  local length = integer(spec.length or spec[2], ('length of field "%s"'):format(name))
   local handle, is_string = checked(field(
     name,
-    integer(offset, ('offset of field "%s"'):format(name)),
-    integer(length, ('length of field "%s"'):format(name)),
+    offset,
+    length,
     word(spec[3], name, "type"),
     word(spec[4], name, "endian"),
     word(spec.type, name, "type"),
     word(spec.endian, name, "endian")
   ))
-  return { handle = handle, is_string = is_string }
+  return { handle = handle, is_string = is_string, offset = offset, length = length }
 end
 
 function data.layout(specs)
@@ -108,19 +110,21 @@ function data.layout(specs)
   for name, spec in next, check.table(specs, "layout") do
     fields[name] = field_of(name, spec)
   end
-  return setmetatable({ [FIELDS] = fields }, Layout)
+  local made = setmetatable({}, Layout)
+  fields_of[made] = fields
+  return made
 end
 
 -- Methods ------------------------------------------------------------------------------------
 
 function methods.layout(self, layout)
-  local fields = check.table(layout, "layout")[FIELDS] or data.layout(layout)[FIELDS]
-  self_of(self, "layout")[FIELDS] = fields
+  local fields = fields_of[check.table(layout, "layout")] or fields_of[data.layout(layout)]
+  fields_of[self_of(self, "layout")] = fields
   return self
 end
 
 function methods.segment(self, offset, length)
-  local size = self_of(self, "segment")[LENGTH]
+  local size = length_of[self_of(self, "segment")]
   offset = integer(offset or 0, "offset")
   length = integer(length or size - offset, "length")
   -- Compares with a difference, because a sum could overflow.
@@ -128,25 +132,30 @@ function methods.segment(self, offset, length)
     return nil
   end
   memory.allocated(0)
-  return object(segment(self[MEMORY], offset, length), length)
+  return object(memory.made(segment, memory_of[self], offset, length), length)
 end
 
 -- Reading and writing ------------------------------------------------------------------------
 
 function Data.__len(self)
-  return self[LENGTH]
+  return length_of[self]
 end
 
 function Data.__tostring(self)
-  memory.room(self[LENGTH])
-  return text(self[MEMORY])
+  return memory.text(memory_of[self], length_of[self])
+end
+
+local function string_field(self, offset, length)
+  if length <= length_of[self] - offset then
+    return memory.text(checked(segment(memory_of[self], offset, length)), length)
+  end
 end
 
 function Data.__index(self, key)
   local index = math_type(key) and tointeger(key)
   if index then
-    if index >= 1 and index <= self[LENGTH] then
-      return get(self[MEMORY], index - 1)
+    if index >= 1 and index <= length_of[self] then
+      return get(memory_of[self], index - 1)
     end
     return nil
   end
@@ -154,15 +163,20 @@ function Data.__index(self, key)
   if method then
     return method
   end
-  local wanted = self[FIELDS][key]
-  return wanted and read(self[MEMORY], wanted.handle)
+  local wanted = (fields_of[self] or NO_FIELDS)[key]
+  if not wanted then
+    return nil
+  elseif wanted.is_string then
+    return string_field(self, wanted.offset, wanted.length)
+  end
+  return checked(read(memory_of[self], wanted.handle))
 end
 
 local function set_byte(self, index, value)
-  if index < 1 or index > self[LENGTH] then
-    wrong(("index %d is outside of 1 to %d"):format(index, self[LENGTH]))
+  if index < 1 or index > length_of[self] then
+    wrong(("index %d is outside of 1 to %d"):format(index, length_of[self]))
   end
-  set(self[MEMORY], index - 1, integer(value, "a byte") & 255)
+  set(memory_of[self], index - 1, integer(value, "a byte") & 255)
 end
 
 local function set_field(self, name, wanted, value)
@@ -171,7 +185,7 @@ local function set_field(self, name, wanted, value)
   elseif type(value) ~= "string" then
     wrong(('field "%s" must be a string, not %s'):format(name, type_name(value)))
   end
-  write(self[MEMORY], wanted.handle, value)
+  checked(write(memory_of[self], wanted.handle, value))
 end
 
 function Data.__newindex(self, key, value)
@@ -179,14 +193,14 @@ function Data.__newindex(self, key, value)
   if index then
     return set_byte(self, index, value)
   end
-  local wanted = self[FIELDS][key]
+  local wanted = (fields_of[self] or NO_FIELDS)[key]
   if wanted then
     set_field(self, key, wanted, value)
   end
 end
 
 local function next_byte(self, index)
-  if index < self[LENGTH] then
+  if index < length_of[self] then
     return index + 1, self[index + 1]
   end
 end

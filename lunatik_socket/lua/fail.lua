@@ -32,9 +32,10 @@ function fail.wrong(message)
   error(place() .. message, 0)
 end
 
--- Raises the cause that Python returned: a code or a message.
+-- Raises the cause that Python returned: a code or a message. Lua, too, says without a line that there
+-- is not enough memory.
 function fail.raise(cause)
-  if math_type(cause) == "integer" then
+  if math_type(cause) == "integer" or cause == "not enough memory" then
     error(cause, 0)
   end
   fail.wrong(cause)

@@ -8,11 +8,13 @@ local as_function = _G.python.as_function
 
 -- Lua can hold Python's objects, but can only pass them back to Python's functions.
 local handle = debug.getmetatable(python.new)
-local gc = handle.__gc
-for key in next, handle do
-  handle[key] = nil
+if not settings.as_lua_is then
+  local gc = handle.__gc
+  for key in next, handle do
+    handle[key] = nil
+  end
+  handle.__gc, handle.__name, handle.__metatable = gc, "handle", "handle"
 end
-handle.__gc, handle.__name, handle.__metatable = gc, "handle", "handle"
 
 local functions = {}
 for name, call in next, python do
@@ -20,7 +22,7 @@ for name, call in next, python do
 end
 
 local fail = parts.fail(settings.own_source)
-local memory = parts.memory(settings.limit, functions.bytes_of_data, fail)
+local memory = parts.memory(settings.limited, functions, fail)
 for name, call in next, functions do
   if not settings.integers_only[name] then
     functions[name] = memory.guarded(call)
@@ -31,12 +33,12 @@ functions.as_function = as_function
 
 local check = parts.check(fail)
 local bytes = parts.bytes(fail, check)
-local MEMORY, LENGTH = {}, {} -- private keys of data objects
-local data = parts.data(functions, fail, check, bytes, memory, MEMORY, LENGTH)
-local socket = parts.socket(functions, fail, check, bytes, memory, MEMORY, LENGTH)
+local memory_of, length_of = memory.private(), memory.private() -- of data objects
+local data = parts.data(functions, fail, check, bytes, memory, memory_of, length_of)
+local socket = parts.socket(functions, fail, check, bytes, memory, memory_of, length_of)
 socket.level, socket.optname = settings.level, settings.optname
 local report = fail.report(functions.error_name)
-parts.environment(functions, { socket = socket, data = data }, settings.sandbox)
+parts.environment(functions, { socket = socket, data = data }, settings)
 
 -- Returns nothing, or the failure: a text with a traceback, or an exception of Python.
 return function(source, name, ...)

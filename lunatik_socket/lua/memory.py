@@ -14,55 +14,24 @@ from typing import Any
 from ..fields import Field, layout, read, write
 from .calls import answering
 
-__all__ = ["Buffers"]
+__all__ = ["MEMORY_CALLS"]
 
 
-class Buffers:
-    """Makes buffers and, if `counted`, counts the bytes that are in use."""
+def _new(length: int) -> memoryview:
+    return memoryview(bytearray(length))
 
-    def __init__(self, *, counted: bool) -> None:
-        self.used_bytes = 0
-        self._make = self._counted_kind() if counted else bytearray
 
-    def _counted_kind(self) -> type[bytearray]:
-        buffers = self
-
-        class Counted(bytearray):
-            def __init__(self, source: int | bytes) -> None:
-                super().__init__(source)
-                buffers.used_bytes += len(self)
-
-            def __del__(self) -> None:
-                buffers.used_bytes -= len(self)
-
-        return Counted
-
-    def new(self, length: int) -> memoryview:
-        """Return a buffer of zero bytes."""
-        return memoryview(self._make(length))
-
-    def new_from(self, octets: str) -> memoryview:
-        """Return a buffer with these bytes, one character for each."""
-        return memoryview(self._make(octets.encode("latin-1")))
-
-    def calls(self) -> dict[str, Callable[..., Any]]:
-        """Return the functions that Lua calls, by name. Lua checks indexes and types before."""
-        return {
-            "new_data": answering(self.new),
-            "new_data_from": answering(self.new_from),
-            "bytes_of_data": lambda: self.used_bytes,
-            "segment": _segment,
-            "text": memoryview.tobytes,
-            "get": operator.getitem,
-            "set": operator.setitem,
-            "field": answering(_field),
-            "read": _read,
-            "write": _write,
-        }
+def _new_from(octets: str) -> memoryview:
+    # One character for each byte.
+    return memoryview(bytearray(octets, "latin-1"))
 
 
 def _segment(memory: memoryview, offset: int, length: int) -> memoryview:
     return memory[offset : offset + length]
+
+
+def _text(memory: memoryview, start: int, end: int) -> bytes:
+    return memory[start:end].tobytes()
 
 
 def _field(name: str, *parts: Any) -> tuple[Field, bool]:
@@ -86,3 +55,19 @@ def _read(memory: memoryview, field: Field) -> int | bytes | None:
 
 def _write(memory: memoryview, field: Field, value: int | str) -> None:
     write(memory, field, "", value.encode("latin-1") if isinstance(value, str) else value)
+
+
+MEMORY_CALLS: dict[str, Callable[..., Any]] = {
+    "new_data": answering(_new),
+    "new_data_from": answering(_new_from),
+    "segment": answering(_segment),
+    "text": answering(_text),
+    # Lua has checked the index and the value, so these do not fail. An answer would double their
+    # time.
+    "get": operator.getitem,
+    "set": operator.setitem,
+    "field": answering(_field),
+    "read": answering(_read),
+    "write": answering(_write),
+}
+"""The functions that Lua calls, by name. Lua checks indexes and types before."""

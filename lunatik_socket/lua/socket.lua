@@ -2,17 +2,20 @@
 -- The library `socket`: the documented calls. Each reaches the C method that makes the system call
 -- in as few steps as possible. `send` and `recv` with a data object allocate nothing on the way.
 
-local python, fail, check, bytes, memory, MEMORY, LENGTH = ...
+local python, fail, check, bytes, memory, memory_of, length_of = ...
 local checked, wrong, type_name = fail.checked, fail.wrong, fail.type_name
 local integer, name, address, flags_of = check.integer, check.name, check.address, check.flags
 local as_number = check.as_number
 local error, type, setmetatable, math_type = error, type, setmetatable, math.type
 local unpack_table = table.unpack
 local pack, unpack, descriptor = bytes.pack, bytes.unpack, memory.descriptor
+local part_bytes = memory.part_bytes
 
 local as_function = python.as_function
 
-local SOCKET, SEND, RECV, POLL, MEMBERS = {}, {}, {}, {}, {}
+-- The handles of sockets and polls, the functions that send and receive, and the sockets of a poll.
+local socket_of, send_of, recv_of = memory.private(), memory.private(), memory.private()
+local poll_of, members_of = memory.private(), memory.private()
 
 local socket = {}
 local Socket = { __name = "luasocket", __metatable = "luasocket" }
@@ -20,12 +23,14 @@ local Poll = { __name = "lpoll", __metatable = "lpoll" }
 Socket.__index, Poll.__index = Socket, Poll
 
 local function object(handle)
-  return setmetatable({ [SOCKET] = handle }, Socket)
+  local made = setmetatable({}, Socket)
+  socket_of[made] = handle
+  return made
 end
 
 -- The handle by which Python knows the socket.
 local function handle_of(self, call)
-  local handle = type(self) == "table" and self[SOCKET]
+  local handle = socket_of[self]
   if not handle then
     wrong(("self must be a socket, not %s: call sock:%s()"):format(type_name(self), call))
   end
@@ -74,8 +79,8 @@ local function sendable(data)
   if type(data) ~= "table" then
     wrong(("data must be a table of integers or a data object, not %s"):format(type_name(data)))
   end
-  local source = data[MEMORY] or pack(data, "data")
-  if source == "" or data[LENGTH] == 0 then
+  local source = memory_of[data] or pack(data, "data")
+  if source == "" or length_of[data] == 0 then
     wrong("data can not be empty")
   end
   return source
@@ -83,15 +88,15 @@ end
 
 local function sender(self)
   local call = as_function(python.sender(handle_of(self, "send")))
-  self[SEND] = call
+  send_of[self] = call
   return call
 end
 
 function Socket.send(self, data, flags)
-  if not flags and type(data) == "table" then
-    local source = data[MEMORY]
-    if source and data[LENGTH] > 0 then
-      local size = (self and self[SEND] or sender(self))(source)
+  if not flags then
+    local source = memory_of[data]
+    if source and length_of[data] > 0 then
+      local size = (send_of[self] or sender(self))(source)
       if size < 0 then
         error(size, 0)
       end
@@ -132,15 +137,17 @@ end
 local function recv_octets(self, size, flags)
   local handle = handle_of(self, "recv")
   size = integer(size, "size")
-  memory.room(size)
+  if size > part_bytes then
+    local held, length, got = checked(python.recv_held(handle, size, flags_of(flags)))
+    return unpack(memory.text(held, length)), got
+  end
   local octets, got = checked(python.recv(handle, size, flags_of(flags)))
-  memory.room(16 * #octets)
   return unpack(octets), got
 end
 
 local function receiver(self)
   local call = as_function(python.receiver(handle_of(self, "recv")))
-  self[RECV] = call
+  recv_of[self] = call
   return call
 end
 
@@ -151,15 +158,15 @@ function Socket.recv(self, target, flags)
     end
     return recv_octets(self, target, flags)
   end
-  local buffer = target[MEMORY]
+  local buffer = memory_of[target]
   if not buffer then
     wrong("recv needs a size or a data object, not a table")
   end
-  if target[LENGTH] == 0 then
+  if length_of[target] == 0 then
     wrong("buffer can not be empty")
   end
   if not flags then
-    local size = (self and self[RECV] or receiver(self))(buffer)
+    local size = (recv_of[self] or receiver(self))(buffer)
     if size < 0 then
       error(size, 0)
     end
@@ -192,13 +199,11 @@ function Socket.recvmsg(self, msghdr, buffer, flags)
   flags = flags_of(flags)
   if buffer == nil then
     local length = wanted(msghdr)
-    memory.room(length)
-    local octets, size, got, ip, port = checked(python.recvmsg(handle, length, flags))
-    memory.room(16 * #octets)
+    local held, held_bytes, size, got, ip, port = checked(python.recvmsg(handle, length, flags))
     describe(msghdr, length, got, ip, port)
-    return unpack(octets), size, msghdr
+    return unpack(memory.text(held, held_bytes)), size, msghdr
   end
-  local target = type(buffer) == "table" and buffer[MEMORY]
+  local target = memory_of[buffer]
   if not target then
     wrong(("buffer must be a data object, not %s"):format(type_name(buffer)))
   end
@@ -233,18 +238,20 @@ function socket.poll(socks)
   local handles, members = {}, {}
   for index = 1, #check.table(socks, "sockets") do
     members[index] = socks[index]
-    local handle = type(members[index]) == "table" and members[index][SOCKET]
+    local handle = socket_of[members[index]]
     if not handle then
       wrong(("sockets must hold sockets only, not %s"):format(type_name(members[index])))
     end
     handles[index] = handle
   end
   local handle = descriptor(python.poll, unpack_table(handles))
-  return setmetatable({ [POLL] = handle, [MEMBERS] = members }, Poll)
+  local made = setmetatable({}, Poll)
+  poll_of[made], members_of[made] = handle, members
+  return made
 end
 
 function Poll.select(self, timeout_ms)
-  local handle = type(self) == "table" and self[POLL]
+  local handle = poll_of[self]
   if not handle then
     wrong(("self must be a poll, not %s: call poll:select()"):format(type_name(self)))
   end
@@ -254,7 +261,7 @@ function Poll.select(self, timeout_ms)
   end
   local index = checked(python.select(handle, timeout))
   if index then
-    return index, self[MEMBERS][index + 1]
+    return index, members_of[self][index + 1]
   end
   return nil
 end

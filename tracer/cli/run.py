@@ -15,6 +15,8 @@ from tracer.cli.options import TraceOptions, server_options
 from tracer.errors import UnsupportedError, UsageError
 from tracer.model.config import Filter
 from tracer.process.interpreter import own_python
+from tracer.sandbox.addresses import parse
+from tracer.sandbox.settings import Settings
 
 __all__ = ["command"]
 
@@ -32,9 +34,40 @@ def _memory(text: str) -> int:
     return size
 
 
+def _seconds(text: str) -> int:
+    """Read a whole number of seconds."""
+    match = re.fullmatch(r"([0-9]{1,9})s?", text)
+    if match is None or not int(match[1]):
+        raise click.BadParameter(f'"{text}" is not a whole number of seconds (e.g. 10)')
+    return int(match[1])
+
+
+def _address_pattern(text: str) -> str:
+    try:
+        parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return text
+
+
 @click.command("run", short_help="Run a Lua or Python script, traced on request.")
-@click.option("--sandbox", is_flag=True, help="Lua: without files, processes and environment.")
-@click.option("--memory", type=_memory, metavar="LIMIT", help="Lua: limit of its memory, e.g. 64M.")
+@click.option("--sandbox", is_flag=True, help="Only sockets, memory, time and output.")
+@click.option("--memory", type=_memory, metavar="LIMIT", help="Limit of its memory, e.g. 64M.")
+@click.option("--time", type=_seconds, metavar="SECONDS", help="Limit of its CPU time.")
+@click.option(
+    "--connect",
+    type=_address_pattern,
+    multiple=True,
+    metavar="ADDR:PORT",
+    help="With --sandbox: where it may connect and send to; default loopback. Repeatable.",
+)
+@click.option(
+    "--listen",
+    type=_address_pattern,
+    multiple=True,
+    metavar="ADDR:PORT",
+    help="With --sandbox: where it may bind to; default loopback. Repeatable.",
+)
 @server_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -44,6 +77,9 @@ def command(
     arguments: tuple[str, ...],
     sandbox: bool,
     memory: int | None,
+    time: int | None,
+    connect: tuple[str, ...],
+    listen: tuple[str, ...],
     options: TraceOptions | None,
 ) -> int:
     """Run SCRIPT with its ARGUMENTS; with --trace, trace its socket calls.
@@ -51,12 +87,10 @@ def command(
     SCRIPT.lua runs in Lua 5.4 with the libraries "socket" and "data", SCRIPT.py in Python. Put
     `--` before the options of SCRIPT. Its exit status is passed on.
     """
-    if script.endswith(".lua"):
-        command_line = _lua(script, arguments, sandbox=sandbox, memory=memory)
-    elif sandbox or memory is not None:
-        raise click.UsageError("--sandbox and --memory are for Lua scripts")
-    else:
-        command_line = _python(script, arguments)
+    if (connect or listen) and not sandbox:
+        raise click.UsageError("--connect and --listen need --sandbox")
+    settings = Settings(sandbox, memory, time, connect, listen)
+    command_line = _command_line(script, arguments, settings)
     if options is None:
         _become(command_line)
     subject = Subject(
@@ -69,16 +103,18 @@ def command(
     return trace(subject, options)
 
 
-def _lua(
-    script: str, arguments: tuple[str, ...], *, sandbox: bool, memory: int | None
-) -> tuple[str, ...]:
-    if find_spec("lupa") is None:
-        raise UnsupportedError(
-            "run", script, "the Python package lupa (Lua) is missing", hint="pip install lupa"
-        )
-    main = "from lunatik_socket.lua.command import main; main()"
-    kind = "sandbox" if sandbox else "open"
-    return own_python(main, kind, str(memory or 0), script, *arguments)
+def _command_line(script: str, arguments: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    if script.endswith(".lua"):
+        if find_spec("lupa") is None:
+            raise UnsupportedError(
+                "run", script, "the Python package lupa (Lua) is missing", hint="pip install lupa"
+            )
+    else:
+        python = _python(script, arguments)
+        if settings == Settings():
+            return python
+    main = "from tracer.sandbox.command import main; main()"
+    return own_python(main, settings.to_text(), script, *arguments)
 
 
 def _python(script: str, arguments: tuple[str, ...]) -> tuple[str, ...]:

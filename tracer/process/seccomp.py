@@ -19,10 +19,12 @@ from dataclasses import dataclass
 
 from tracer.errors import UnsupportedError
 
-__all__ = ["Argument", "Rule", "allow_only", "refuse"]
+__all__ = ["Argument", "Rule", "allow_only", "refuse", "supervised"]
 
 _ALLOW = 0x7FFF0000  # SCMP_ACT_ALLOW
 _ERRNO = 0x00050000  # SCMP_ACT_ERRNO(0)
+_NOTIFY = 0x7FC00000  # SCMP_ACT_NOTIFY
+_UNEQUAL = 1  # SCMP_CMP_NE
 _MASKED_EQUAL = 7  # SCMP_CMP_MASKED_EQ
 _TSYNC = 4  # SCMP_FLTATR_CTL_TSYNC
 _UNKNOWN = -1  # __NR_SCMP_ERROR
@@ -33,6 +35,8 @@ _ALL_BITS = (1 << 64) - 1
 class Argument:
     """A condition: the bits `mask` of the argument `number` (from 0) are equal to `value`.
 
+    With `unequal`, the whole argument is not equal to `value`.
+
     The kernel compares all 64 bits of the register. For an int, give the mask 0xFFFFFFFF: the
     upper half may hold anything. What a pointer points to cannot be compared.
     """
@@ -40,15 +44,20 @@ class Argument:
     number: int
     value: int
     mask: int = _ALL_BITS
+    unequal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A system call by name, if all `arguments` match; `errno` replaces the filter's own action."""
+    """A system call by name, if all `arguments` match; `errno` replaces the filter's own action.
+
+    `asks`: the call waits until a supervisor has decided (`supervised`).
+    """
 
     call: str
     arguments: tuple[Argument, ...] = ()
     errno: int | None = None
+    asks: bool = False
 
 
 def allow_only(rules: Iterable[str | Rule], refusal: int = errno.EPERM) -> None:
@@ -58,6 +67,14 @@ def allow_only(rules: Iterable[str | Rule], refusal: int = errno.EPERM) -> None:
     have is left out. Raises UnsupportedError if libseccomp or seccomp in the kernel is missing.
     """
     _load(_ERRNO | refusal, _ALLOW, rules)
+
+
+def supervised(rules: Iterable[str | Rule], refusal: int = errno.EPERM) -> int:
+    """Filter like `allow_only`, and return the descriptor on which the rules that ask arrive.
+
+    The commit 6a21cc50f0c7 ("seccomp: add a return code to trap to userspace") in v5.0 added it.
+    """
+    return _load(_ERRNO | refusal, _ALLOW, rules)
 
 
 def refuse(rules: Iterable[str | Rule], refusal: int = errno.EPERM) -> None:
@@ -79,7 +96,8 @@ class _Comparison(ctypes.Structure):
     )
 
 
-def _load(default: int, action: int, rules: Iterable[str | Rule]) -> None:
+def _load(default: int, action: int, rules: Iterable[str | Rule]) -> int:
+    """Return the listener if there are rules that ask, else a negative number."""
     library = _library()
     with _context(default) as context:
         _checked(library.seccomp_attr_set(context, _TSYNC, 1))
@@ -89,18 +107,29 @@ def _load(default: int, action: int, rules: Iterable[str | Rule]) -> None:
             if number == _UNKNOWN:
                 continue
             comparisons = [
-                _Comparison(a.number, _MASKED_EQUAL, a.mask, a.value) for a in rule.arguments
+                _Comparison(a.number, _UNEQUAL, a.value)
+                if a.unequal
+                else _Comparison(a.number, _MASKED_EQUAL, a.mask, a.value)
+                for a in rule.arguments
             ]
             _checked(
                 library.seccomp_rule_add_array(
                     context,
-                    action if rule.errno is None else _ERRNO | rule.errno,
+                    _action(rule, action),
                     number,
                     len(comparisons),
                     (_Comparison * len(comparisons))(*comparisons),
                 )
             )
         _checked(library.seccomp_load(context))
+        listener: int = library.seccomp_notify_fd(context)
+    return listener
+
+
+def _action(rule: Rule, default: int) -> int:
+    if rule.asks:
+        return _NOTIFY
+    return default if rule.errno is None else _ERRNO | rule.errno
 
 
 @contextmanager
@@ -149,6 +178,7 @@ def _library() -> ctypes.CDLL:
             [context, number, integer, ctypes.c_uint, ctypes.POINTER(_Comparison)],
         ),
         ("seccomp_load", integer, [context]),
+        ("seccomp_notify_fd", integer, [context]),
     ]:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

@@ -172,7 +172,10 @@ def test_a_start_imports_no_slow_library(command: str) -> None:
         ("run nosuch.lua", 'cannot run "nosuch.lua": No such file or directory'),
         ("run --memory 5 x.lua", '"5" is not a size of at least 1M (e.g. 64M, 1G)'),
         ("run --memory 64 M x.lua", '"64" is not a size of at least 1M (e.g. 64M, 1G)'),
-        ("run --sandbox x.py", "--sandbox and --memory are for Lua scripts"),
+        ("run --connect *:80 x.py", "--connect and --listen need --sandbox"),
+        ("run --sandbox --connect x.org:80 x.py", '"x.org:80" is not ADDR:PORT'),
+        ("run --time 0 x.py", '"0" is not a whole number of seconds (e.g. 10)'),
+        ("run --sandbox nosuch.py", 'cannot run "nosuch.py": No such file or directory'),
         ("run x.rb", 'cannot run "x.rb": unknown kind of script; its name must end in .lua or'),
     ],
 )

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Scripts in a process that the kernel confines. docs/sandbox.md describes it."""
