@@ -11,13 +11,9 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from tracer import __version__
-from tracer.kernel.cgroups import cgroup_of_thread, cgroup_path
-from tracer.kernel.kprobe_events import missed_returns
 from tracer.kernel.maps import sum_of_cpus
-from tracer.kernel.program_info import program_info
 from tracer.loading.attachments import COPY
 from tracer.loading.parent import Loaded
 from tracer.loading.source import EVENTS, LOST_REASONS
@@ -42,6 +38,7 @@ from tracer.model.snapshot import (
     Snapshot,
     merge,
 )
+from tracer.privileges.requests import Requests
 
 __all__ = ["Reader"]
 
@@ -57,15 +54,18 @@ class Reader:
     """Reads the maps of one session, and writes those that the tracer sets.
 
     `label` is the extra label's name, or None. `in_flight_at_start` becomes part of each snapshot.
+    `requests` answers what only a privileged process can read.
     """
 
     in_flight_at_start: tuple[CallAtStart, ...] = ()
 
-    def __init__(self, loaded: Loaded, label: str | None) -> None:
+    def __init__(self, loaded: Loaded, label: str | None, requests: Requests) -> None:
         self._loaded, self._maps, self._label = loaded, loaded.maps, label
+        self.requests = requests
         self._cell = _CellFields(self._maps["cells"].layout.value)
         self._threads_added = 0
         self._labels_of_calls: dict[tuple[int, int], bytes] = {}
+        self._cgroup_paths: dict[int, str] = {}
 
     def read(self) -> Snapshot:
         """All numbers as of now.
@@ -95,7 +95,7 @@ class Reader:
             functions=_merged(functions),
             probes=probes,
             lost={reason: events[reason] for reason in LOST_REASONS}
-            | {"probe_missed": _missed_runs(programs) + missed_returns(self._loaded.owner)},
+            | {"probe_missed": _missed_runs(programs) + self._missed_returns()},
             maps=tuple(self._map_use(events)),
             programs=programs,
             version=__version__,
@@ -133,6 +133,15 @@ class Reader:
         """Tell the programs that all probes are attached; they then count returns without entry."""
         self._set_first("armed", 1)
 
+    def leave_out(self, pid: int) -> None:
+        """Do not trace this process either; for programs compiled to leave out the tracer."""
+        if "worker" in self._maps:
+            self._set_first("worker", pid)
+
+    def check_access(self) -> None:
+        """Read a map; raises OSError if this process must not."""
+        next(iter(self._maps["armed"].items()))
+
     def add_idle_thread(self, tid: int) -> None:
         """Add a thread that is in no traced call, unless the map of threads has it already."""
         threads = self._maps["threads"]
@@ -160,7 +169,7 @@ class Reader:
         starts: dict[tuple[str, str, str], list[int]] = {}
         for operation, transport, value, start_ns in self._calls_in_flight(label):
             has_room = not is_full or value.ljust(values.key_size, b"\0") in known
-            text = _label_text(label, value) if has_room else "other"
+            text = self._label_text(label, value) if has_room else "other"
             key = (OPERATIONS[operation].name, TRANSPORTS[transport], text)
             starts.setdefault(key, []).append(start_ns)
         for key, found in starts.items():
@@ -187,7 +196,7 @@ class Reader:
                         continue
                     ids = number("pid_tgid")
                     known = self._labels_of_calls.get((ids, start_ns))
-                    known = known or _label_of_call(label, ids, number("port"))
+                    known = known or self._label_of_call(label, ids, number("port"))
                     if known is not None:  # else its thread has ended
                         labels[ids, start_ns] = known
                         yield number("operation"), number("transport"), known, start_ns
@@ -222,7 +231,7 @@ class Reader:
             if cell[self._cell.count]:
                 yield (
                     int.from_bytes(index, sys.byteorder),
-                    _label_text(label, value_of_label),
+                    self._label_text(label, value_of_label),
                     self._cell.aggregate(cell),
                 )
 
@@ -274,9 +283,33 @@ class Reader:
             yield max(values[entered], ended), values[returned], values[abandoned]
 
     def _programs(self) -> Iterator[ProgramStats]:
-        for name, descriptor in self._loaded.programs.items():
-            info = program_info(descriptor)
-            yield ProgramStats(name, info.run_time_ns / 1e9, info.run_count, info.recursion_misses)
+        for name, run_time_ns, runs, misses in self.requests.program_statistics():
+            yield ProgramStats(name, run_time_ns / 1e9, runs, misses)
+
+    def _missed_returns(self) -> int:
+        return 0 if self._loaded.owner is None else self.requests.missed_returns()
+
+    def _label_of_call(self, label: str, pid_tgid: int, port: int) -> bytes | None:
+        """The label's bytes as bpf/label.h makes them; None if the thread has ended."""
+        pid, tid = pid_tgid >> 32, pid_tgid & 0xFFFFFFFF
+        with contextlib.suppress(OSError):
+            if label == "comm":
+                return self.requests.thread_name(pid, tid).encode("latin-1")
+            number = {"pid": pid, "port": port}.get(label)
+            if number is None:
+                number = self.requests.cgroup_of_thread(pid, tid)
+            return number.to_bytes(8, sys.byteorder)
+        return None
+
+    def _label_text(self, label: str, raw: bytes) -> str:
+        if label == "comm":
+            return raw.split(b"\0")[0].decode(errors="backslashreplace")
+        number = int.from_bytes(raw[:8], sys.byteorder)
+        if label != "cgroup":
+            return str(number)
+        if number not in self._cgroup_paths:
+            self._cgroup_paths[number] = self.requests.cgroup_path(number)
+        return self._cgroup_paths[number]
 
     def _map_use(self, events: dict[str, int]) -> Iterator[MapUse]:
         """Entries of the maps that can be full. Arrays have room for all of their keys."""
@@ -344,19 +377,6 @@ def _series_without_a_return(
     ]
 
 
-def _label_of_call(label: str, pid_tgid: int, port: int) -> bytes | None:
-    """The label's bytes as bpf/label.h makes them; None if the thread has ended."""
-    pid, tid = pid_tgid >> 32, pid_tgid & 0xFFFFFFFF
-    with contextlib.suppress(OSError):
-        if label == "comm":
-            return Path(f"/proc/{pid}/task/{tid}/comm").read_bytes().removesuffix(b"\n")
-        number = {"pid": pid, "port": port}.get(label)
-        if number is None:
-            number = cgroup_of_thread(pid, tid).stat().st_ino
-        return number.to_bytes(8, sys.byteorder)
-    return None
-
-
 def _operations_in_the_kernel(functions: list[Series]) -> Iterator[Series]:
     """Functions that kernel code calls as operations, merged under the operations' names."""
     found: dict[tuple[str, str, str | None], list[Aggregate]] = {}
@@ -383,10 +403,3 @@ def _merged(series: list[Series]) -> tuple[Series, ...]:
         Series(*key, all_of_it[0] if len(all_of_it) == 1 else merge(all_of_it))
         for key, all_of_it in found.items()
     )
-
-
-def _label_text(label: str, raw: bytes) -> str:
-    if label == "comm":
-        return raw.split(b"\0")[0].decode(errors="backslashreplace")
-    number = int.from_bytes(raw[:8], sys.byteorder)
-    return cgroup_path(number) if label == "cgroup" else str(number)

@@ -2,6 +2,7 @@
 """A trace from start to end: hold the command, attach, release it, show, wait, summarize."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,22 +12,19 @@ from typing import TextIO
 
 from tracer.cli.loop import Loop
 from tracer.cli.options import TraceOptions, shown
+from tracer.cli.show import Show, view
+from tracer.cli.worker import Worker
 from tracer.errors import PROGRAM, TracerError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
-from tracer.process.hang_up import outliving_terminal
 from tracer.process.output import Relay
 from tracer.process.signals import Signals
-from tracer.session import NOT_IN_THIS_KERNEL, Session
+from tracer.session import Session
 from tracer.terminal.json_output import json_writers
 from tracer.terminal.rows import Header
 from tracer.terminal.view import (
-    LinesView,
-    LiveView,
-    NoView,
     View,
     is_live_terminal,
-    print_summary,
 )
 
 __all__ = ["METRICS_URL", "Subject", "trace"]
@@ -70,40 +68,36 @@ def trace(
         child = _start(stack, subject, options, relay)
         session = stack.enter_context(Session(_config(subject, options, child)))
         signals = stack.enter_context(Signals())
-        url = _serve_metrics(stack, options, session)
+        listener = _listener(stack, options)
+        url = f"http://{shown(listener.getsockname()[:2])}/metrics" if listener else None
         header = Header(_text(subject, child), url, _hints(subject, url))
-        view = make_view(header) if make_view else _view(options, header, stream, live=live)
-        first = session.snapshot()
-        stack.callback(view.end)
-        with outliving_terminal():
-            _warn_of_failures(session)
-            view.begin(first)
+        show = Show(
+            options,
+            header,
+            stream,
+            writers,
+            listener,
+            relay,
+            lambda: make_view(header) if make_view else view(options, header, stream, live=live),
+        )
+        worker = stack.enter_context(
+            Worker(session, signals, show.prepare, show.run, show.descriptors())
+        )
+        if listener is not None:
+            listener.close()
+        if (failure := worker.wait_until_ready()) is not None:
+            return failure
         if child is not None:
             child.release()
-        if relay is not None:
-            relay.start(view.say)
+        worker.confine_broker()
         status = Loop(
-            session,
-            view,
+            worker,
             signals,
             child,
-            interval=options.interval,
             duration=options.duration,
             pids=_awaited(subject.filter),
         ).run()
-        last = session.snapshot()
-        if relay is not None:
-            relay.finish()
-        failed_to_serve = _failed_to_serve(subject, status)
-        with outliving_terminal():
-            if not failed_to_serve:
-                view.finish(last)
-            view.end()
-            if not options.quiet and not failed_to_serve:
-                print_summary(header, first, last, stream)
-        for write in writers:
-            write(last)
-        return status
+        return worker.finish(silently=_failed_to_serve(subject, status)) or status
 
 
 def _awaited(chosen: Filter) -> tuple[int, ...]:
@@ -163,42 +157,21 @@ def _hints(subject: Subject, url: str | None) -> tuple[str, ...]:
     return tuple(hint.replace(METRICS_URL, url or _ANY_URL) for hint in subject.hints)
 
 
-def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) -> str | None:
-    """Return the URL. If the default port is in use, as by another tracer, take a free one."""
+def _listener(stack: ExitStack, options: TraceOptions) -> socket.socket | None:
+    """Listen for the metrics. If the default port is in use, as by another tracer, take a free one.
+
+    It is done before the worker is confined, for a port below 1024.
+    """
     if options.metrics is None:
         return None
-    from tracer.exporter.http.server import MetricsServer  # noqa: PLC0415
+    from tracer.exporter.http.web import listen  # noqa: PLC0415
 
-    server = MetricsServer(options.metrics, session.snapshot)
     try:
-        server.start()
+        listener = listen(options.metrics)
     except TracerError as error:
-        server.stop()
         if options.metrics_given or error.errno != EADDRINUSE:
             raise
-        server = MetricsServer((options.metrics[0], 0), session.snapshot)
-        server.start()
-        taken, free = shown(options.metrics), shown(server.address)
+        listener = listen((options.metrics[0], 0))
+        taken, free = shown(options.metrics), shown(listener.getsockname()[:2])
         print(f"{PROGRAM}: {taken} is in use; metrics are on {free}", file=sys.stderr)
-    stack.callback(server.stop)
-    return f"http://{shown(server.address)}/metrics"
-
-
-def _view(options: TraceOptions, header: Header, stream: TextIO, *, live: bool) -> View:
-    if live:
-        return LiveView(stream, header)
-    # In a terminal, plain lines would mix with the command's output; --no-live asks for them.
-    if options.quiet or (stream.isatty() and options.live is not False):
-        return NoView()
-    return LinesView(stream, header)
-
-
-def _warn_of_failures(session: Session) -> None:
-    """Print one line for all probes that could not be attached; the others count anyway."""
-    by_reason: dict[str, list[str]] = {}
-    for probe, reason in session.failures.items():
-        if reason != NOT_IN_THIS_KERNEL:
-            by_reason.setdefault(reason, []).append(probe)
-    if by_reason:
-        text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())
-        print(f"lunatik-socket: not attached: {text}", file=sys.stderr)
+    return stack.enter_context(listener)

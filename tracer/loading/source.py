@@ -241,6 +241,7 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
         "calls",
         "threads",
         "armed",
+        *(["worker"] * bool(config.tracer_pid)),
         *(layer.MAPS if layer.functions else ()),
         *(("labelled_cells", "label_values") if config.label is not None else ()),
         *(["listening"] * (config.label == "port")),

@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("tracer", "lunatik_socket")
-FOLDERS = {"cli", "doctor", "exporter", "kernel", "loading", "model", "process", "terminal"}
+FOLDERS = {
+    *("cli", "doctor", "exporter", "kernel", "loading", "model", "privileges", "process"),
+    "terminal",
+}
 OUTSIDE_THE_FOLDERS = {"__init__", "__main__", "errors", "reader", "session"}
 
 

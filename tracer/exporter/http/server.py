@@ -4,12 +4,13 @@
 Listening, reading requests and writing responses are in `tracer.exporter.http.web`.
 """
 
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Self
 
 from tracer.exporter.http.negotiate import choose_format, wants_gzip
-from tracer.exporter.http.web import Request, Response, WebServer, plain
+from tracer.exporter.http.web import Request, Response, WebServer, listen, plain
 from tracer.exporter.live import Live
 from tracer.exporter.pages import page_routes
 from tracer.exporter.scrape import Scraper
@@ -23,11 +24,18 @@ class MetricsServer:
 
     `snapshot` is called for each scrape, by one thread at a time. Its errors are counted and
     logged. With port 0 the kernel picks a free port, and `address` has it. `start` raises
-    TracerError, with a message for the user, if it cannot listen on the address.
+    TracerError, with a message for the user, if it cannot listen on the address. A `listener`, a
+    listening socket, is used instead of the address; `stop` closes it.
     """
 
-    def __init__(self, address: tuple[str, int], snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        snapshot: Callable[[], Snapshot],
+        listener: socket.socket | None = None,
+    ) -> None:
         self._wanted = address
+        self._listener = listener
         self._scraper = Scraper(snapshot)
         self._live: Live | None = None
         self._web: WebServer | None = None
@@ -43,7 +51,8 @@ class MetricsServer:
         """Listen, and serve in threads."""
         self._live = Live(self._scraper.snapshot, lambda: self._scraper.errors)
         routes = {"/metrics": self._metrics, "/healthz": self._health}
-        self._web = WebServer(self._wanted, page_routes(self._live) | routes)
+        listener = self._listener or listen(self._wanted)
+        self._web = WebServer(listener, page_routes(self._live) | routes)
 
     def stop(self) -> None:
         """Close the port and every connection. Safe to call twice."""

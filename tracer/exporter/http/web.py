@@ -12,12 +12,13 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BufferedIOBase
-from socketserver import TCPServer
+from socketserver import BaseServer, TCPServer
 from threading import Thread
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from tracer import __version__
 from tracer.errors import TracerError
 from tracer.exporter.http.connections import Connections
 
-__all__ = ["Request", "Response", "WebServer"]
+__all__ = ["Request", "Response", "WebServer", "listen"]
 
 MAX_CONNECTIONS = 64
 MAX_REQUEST_LINE = 2048
@@ -38,6 +39,7 @@ ANSWER_SECONDS = 30.0
 EVENT_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 _REAP_INTERVAL = 0.25
+_BACKLOG = 128
 _KERNEL_TIMEOUT_MS = 30_000
 
 _log = logging.getLogger(__name__)
@@ -71,13 +73,10 @@ def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
 
 
 class WebServer:
-    """Serves `routes` (by path) on `address` until stopped.
+    """Serves `routes` (by path) on a listening socket until stopped."""
 
-    With port 0 the kernel picks one. Raises TracerError if it cannot listen there.
-    """
-
-    def __init__(self, address: tuple[str, int], routes: Mapping[str, Handler]) -> None:
-        self._server = _listen(address, routes)
+    def __init__(self, listener: socket.socket, routes: Mapping[str, Handler]) -> None:
+        self._server = _Server(listener, routes)
         self._thread = Thread(
             target=self._server.serve_forever, args=(_REAP_INTERVAL,), name="metrics", daemon=True
         )
@@ -96,13 +95,20 @@ class WebServer:
         self._server.server_close()
 
 
-def _listen(address: tuple[str, int], routes: Mapping[str, Handler]) -> "_Server":
+def listen(address: tuple[str, int]) -> socket.socket:
+    """A socket that listens on `address`; raises TracerError if there is none."""
     host, port = address
     try:
         family, *_, where = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return _Server(family, where, routes)
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(_BACKLOG)
+            stack.pop_all()
+            return listener
     except OSError as error:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         raise _named(error, shown) from None
@@ -119,15 +125,14 @@ def _named(error: OSError, address: str) -> TracerError:
 
 
 class _Server(TCPServer):
-    allow_reuse_address = True
-    request_queue_size = 128
-
-    def __init__(self, family: int, where: tuple[Any, ...], routes: Mapping[str, Handler]) -> None:
-        self.address_family = family
+    def __init__(self, listener: socket.socket, routes: Mapping[str, Handler]) -> None:
         self.routes = routes
         self.connections = Connections(MAX_CONNECTIONS)
         self._threads: set[Thread] = set()
-        super().__init__(cast(Any, where), _Connection)
+        where = listener.getsockname()
+        # Not TCPServer's, which makes a socket of its own.
+        BaseServer.__init__(self, where, _Connection)
+        self.socket = listener
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self.connections.admit(request, REQUEST_SECONDS):
