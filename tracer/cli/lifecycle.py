@@ -17,6 +17,8 @@ from tracer.cli.worker import Worker
 from tracer.errors import PROGRAM, TracerError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
+from tracer.process.identity import Identity
+from tracer.process.interpreter import safe_environment
 from tracer.process.output import Relay
 from tracer.process.signals import Signals
 from tracer.session import Session
@@ -40,7 +42,7 @@ class Subject:
     `command` is started and followed with its children. `owns_terminal`: the user wants to see its
     output, so no live table is drawn unless asked for. `ours`: it is a server or script of this
     program and must end with it. In `hints`, METRICS_URL stands for the URL of the metrics, or for
-    some URL if none are served.
+    some URL if none are served. `identity` is the user that the command runs as, None for the same.
     """
 
     text: str
@@ -49,6 +51,7 @@ class Subject:
     ours: bool = False
     owns_terminal: bool = False
     hints: tuple[str, ...] = ()
+    identity: Identity | None = None
 
 
 def trace(
@@ -129,7 +132,14 @@ def _start(
         output = errors = relay.write_end
     elif options.json:
         output = sys.stderr.fileno()  # standard output is only for the JSON
-    child = StartedCommand(subject.command, dies_with_us=subject.ours, output=output, errors=errors)
+    child = StartedCommand(
+        subject.command,
+        dies_with_us=subject.ours,
+        output=output,
+        errors=errors,
+        identity=subject.identity,
+        environment=safe_environment() if subject.ours else None,
+    )
     stack.enter_context(child)
     if relay is not None:
         relay.close_write_end()

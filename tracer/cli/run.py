@@ -14,7 +14,8 @@ from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, server_options
 from tracer.errors import UnsupportedError, UsageError
 from tracer.model.config import Filter
-from tracer.process.interpreter import own_python
+from tracer.process.identity import Identity, become, user_behind_sudo, user_for
+from tracer.process.interpreter import own_python, safe_environment
 
 __all__ = ["command"]
 
@@ -35,6 +36,11 @@ def _memory(text: str) -> int:
 @click.command("run", short_help="Run a Lua or Python script, traced on request.")
 @click.option("--sandbox", is_flag=True, help="Lua: without files, processes and environment.")
 @click.option("--memory", type=_memory, metavar="LIMIT", help="Lua: limit of its memory, e.g. 64M.")
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="As root: run the script as this user. Default: the one behind sudo, else root.",
+)
 @server_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -44,6 +50,7 @@ def command(
     arguments: tuple[str, ...],
     sandbox: bool,
     memory: int | None,
+    user: str | None,
     options: TraceOptions | None,
 ) -> int:
     """Run SCRIPT with its ARGUMENTS; with --trace, trace its socket calls.
@@ -57,14 +64,16 @@ def command(
         raise click.UsageError("--sandbox and --memory are for Lua scripts")
     else:
         command_line = _python(script, arguments)
+    identity = user_for(user, user_behind_sudo())
     if options is None:
-        _become(command_line)
+        _become(command_line, identity)
     subject = Subject(
         text=" ".join((script, *arguments)),
         filter=Filter(),
         command=command_line,
         ours=True,
         owns_terminal=True,
+        identity=identity,
     )
     return trace(subject, options)
 
@@ -102,7 +111,11 @@ def _check_python(script: str) -> None:
         raise UsageError("run", script, str(error)) from error
 
 
-def _become(command_line: tuple[str, ...]) -> NoReturn:
+def _become(command_line: tuple[str, ...], identity: Identity | None) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(command_line[0], command_line)
+    environment = safe_environment()
+    if identity is not None:
+        become(identity)
+        environment |= identity.environment
+    os.execve(command_line[0], command_line, environment)

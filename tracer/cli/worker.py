@@ -25,9 +25,9 @@ from tracer.cli.entry import exit_status
 from tracer.errors import TracerError
 from tracer.privileges.broker import Answerer, requests_over
 from tracer.privileges.confine import confine
-from tracer.privileges.identity import service_user
 from tracer.privileges.powers import BROKER, WORKER
 from tracer.process.hang_up import null_device
+from tracer.process.identity import service_user
 from tracer.process.signals import Signals
 from tracer.session import Session
 
@@ -87,6 +87,7 @@ class Worker:
     def __enter__(self) -> Self:
         ours, theirs = socket.socketpair()
         order, self._order = os.pipe()
+        null_device()  # for both processes: neither may open it once it is confined
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else both processes would write it
         gc.freeze()  # a collection would write to, and so copy, the pages that both share

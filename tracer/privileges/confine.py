@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tracer.kernel.capabilities import has_capability
-from tracer.privileges.identity import Identity, become
 from tracer.privileges.powers import CAP_BPF, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, Powers
+from tracer.process.identity import Identity, become
 from tracer.process.seccomp import allow_only, refuse
 
 __all__ = ["can_change_user", "confine"]

@@ -24,6 +24,7 @@ from tracer.process.seccomp import Argument, Rule
 
 __all__ = [
     "BROKER",
+    "CAPABILITY_NAMES",
     "CAP_BPF",
     "CAP_SETGID",
     "CAP_SETPCAP",
@@ -35,6 +36,18 @@ __all__ = [
 
 CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 2, 5, 6, 7, 8
 CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF = 12, 19, 38, 39
+
+CAPABILITY_NAMES = {
+    CAP_DAC_READ_SEARCH: "CAP_DAC_READ_SEARCH",
+    CAP_KILL: "CAP_KILL",
+    CAP_SETGID: "CAP_SETGID",
+    CAP_SETUID: "CAP_SETUID",
+    CAP_SETPCAP: "CAP_SETPCAP",
+    CAP_NET_ADMIN: "CAP_NET_ADMIN",
+    CAP_SYS_PTRACE: "CAP_SYS_PTRACE",
+    CAP_PERFMON: "CAP_PERFMON",
+    CAP_BPF: "CAP_BPF",
+}
 
 _Calls = tuple[str | Rule, ...]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tracer.errors import UsageError
 
-__all__ = ["Identity", "become", "chosen_user", "service_user", "user_behind_sudo"]
+__all__ = ["Identity", "become", "service_user", "user_behind_sudo", "user_for"]
 
 _SERVICE_USERS = ("lunatik-socket", "nobody")
 _NOBODY = 65534  # the kernel's overflow uid, which owns nothing
@@ -25,7 +25,7 @@ class Identity:
     environment: Mapping[str, str]
 
 
-def chosen_user(name: str) -> Identity:
+def _chosen(name: str) -> Identity:
     """The user with this name or number; raises UsageError if there is none of this name.
 
     A number that no user has is taken as it is, with the group of the same number.
@@ -41,6 +41,21 @@ def chosen_user(name: str) -> Identity:
         raise UsageError(
             "run as user", name, "no such user", hint="getent passwd lists all users"
         ) from None
+
+
+def user_for(name: str | None, default: Identity | None) -> Identity | None:
+    """The user that a started process runs as: the one chosen by `--user`, else `default`.
+
+    None: the same as now. Raises UsageError if this process cannot change its user.
+    """
+    if name is None:
+        return default if os.geteuid() == 0 else None
+    chosen = _chosen(name)
+    if chosen.uid == os.geteuid():
+        return None
+    if os.geteuid():
+        raise UsageError("run as user", name, "only root may", hint="leave out --user")
+    return chosen
 
 
 def service_user() -> Identity:
