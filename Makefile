@@ -94,6 +94,10 @@ picture: ready ## Redraw docs/images/live.svg from a traced run
 coverage: ready ## Rewrite the coverage table in README.md
 	@$(PYTHON) -m docs.generate.coverage_table
 
+.PHONY: packaging-files
+packaging-files: ready ## Rewrite packaging/config.toml from the options of trace
+	@$(PYTHON) -m docs.generate.config_file
+
 .PHONY: clean
 clean: ## Remove everything that was built, including .venv
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

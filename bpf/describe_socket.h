@@ -34,7 +34,12 @@ struct socket_description {
 	u32 transport;
 #ifdef LABEL_PORT
 	u32 port; /* the service's */
-	void *sk; /* to find the port at the return of a call that sets it */
+#endif
+#if defined(LABEL_PORT) || defined(CONNECTIONS)
+	void *sk; /* to find the port at the return of a call that sets it, and the connection */
+#endif
+#ifdef CONNECTIONS
+	u32 inode;
 #endif
 };
 
@@ -78,7 +83,6 @@ static __always_inline void describe_port(struct socket_description *to, void *s
 {
 #ifdef LABEL_PORT
 	to->port = service_port(to->transport, sk);
-	to->sk = sk;
 #endif
 }
 
@@ -186,9 +190,12 @@ static __always_inline bool describe_descriptor(struct socket_description *to, v
 		READ_FIELD(&sk, socket, SOCKET_SK);
 		learn_transport(to, known, operations, sk);
 	}
-#ifdef LABEL_PORT
-	READ_FIELD(&sk, socket, SOCKET_SK);
-	describe_port(to, sk);
+#if defined(LABEL_PORT) || defined(CONNECTIONS)
+	READ_FIELD(&to->sk, socket, SOCKET_SK);
+	describe_port(to, to->sk);
+#endif
+#ifdef CONNECTIONS
+	READ_FIELD(&to->inode, socket, SOCKET_INODE);
 #endif
 	return true;
 }

@@ -54,8 +54,13 @@ struct call {
 	u8 bytes;     /* BYTES_NONE and so on */
 	u32 number;   /* the system call's */
 	u32 pad;
-#ifdef LABEL_PORT
+#if defined(LABEL_PORT) || defined(CONNECTIONS)
 	u64 sk; /* the socket's struct sock; 0 if the call is on none */
+#endif
+#ifdef CONNECTIONS
+	u64 address; /* of a struct sockaddr that the call was given; 0 if none */
+	u32 inode;
+	u32 is_last_close;
 #endif
 };
 

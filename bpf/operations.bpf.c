@@ -6,7 +6,7 @@
  * Probes    raw tracepoints sys_enter -> enter_system_call, sys_exit -> exit_system_call; or
  *           (BY_FUNCTION) the same programs by kprobe_multi and its return probe at the functions
  *           of all system calls of the table, __x64_sys_sendto and so on
- * Maps      those of aggregate.h, filter.h, in_flight.h and label.h, and
+ * Maps      those of aggregate.h, filter.h, in_flight.h, label.h and turns.h, and
  *   system_calls  number -> struct system_call, filled from tracer/model/operations.py
  * Overhead  docs/benchmarks.md, "Where the time of a traced call goes"
  * Caveats   A call counts when it returns, with the value that the kernel's own code returned: a
@@ -22,6 +22,7 @@
 #include "describe_socket.h"
 #include "in_flight.h"
 #include "label.h"
+#include "turns.h"
 
 #define MESSAGES_MAX 1024 /* the kernel's UIO_MAXIOV: the most that one call may have */
 
@@ -59,9 +60,54 @@ static __always_inline bool describe_subject(struct socket_description *to, u8 s
 	return true;
 }
 
+#ifdef CONNECTIONS
+/* The address of a struct sockaddr that says which peer a call connects to, sends to, or is from.
+ */
+static __always_inline u64 address_argument(struct system_call *known, u32 transport,
+					    void *registers)
+{
+	u64 address = 0;
+
+	if (known->operation == OPERATION_CONNECT)
+		return argument(registers, ARGUMENT_2);
+	if (transport != TRANSPORT_UDP || known->subject != SUBJECT_SOCKET ||
+	    known->bytes != BYTES_RETURNED)
+		return 0;
+	if (known->operation == OPERATION_SEND || known->operation == OPERATION_RECV)
+		return argument(registers, ARGUMENT_5);
+	/* The first field of struct msghdr. */
+	bpf_probe_read_user(&address, sizeof(address), (void *)argument(registers, ARGUMENT_2));
+	return address;
+}
+
+static __always_inline bool is_last_close(void *task, u32 descriptor)
+{
+	void *file = file_of_descriptor(task, descriptor);
+	u64 references = 0;
+
+	READ_FIELD(&references, file, FILE_REFERENCES);
+	return references == ONE_REFERENCE;
+}
+
+static __always_inline void note_connection(struct call *call, struct system_call *known,
+					    struct socket_description *socket, void *task,
+					    void *registers)
+{
+	call->sk = socket->transport <= TRANSPORT_UDP ? (u64)socket->sk : 0;
+	if (!call->sk)
+		return;
+	call->inode = socket->inode;
+	call->address = address_argument(known, socket->transport, registers);
+	if (known->operation == OPERATION_CLOSE && socket->transport == TRANSPORT_UDP)
+		call->is_last_close = is_last_close(task, argument(registers, ARGUMENT_1));
+}
+#else
+#define note_connection(call, known, socket, task, registers)
+#endif
+
 static __always_inline void start_call(struct call *call, struct system_call *known,
-				       struct socket_description *socket, void *registers,
-				       u32 number)
+				       struct socket_description *socket, void *task,
+				       void *registers, u32 number)
 {
 	u32 probe = known->probe;
 	struct probe_stats *stats = probes.lookup(&probe);
@@ -77,6 +123,7 @@ static __always_inline void start_call(struct call *call, struct system_call *kn
 #ifdef LABEL_PORT
 	call->sk = (u64)socket->sk;
 #endif
+	note_connection(call, known, socket, task, registers);
 	if (known->bytes == BYTES_MESSAGE_VECTOR)
 		call->messages = argument(registers, ARGUMENT_2);
 	call->start_ns = bpf_ktime_get_ns();
@@ -111,14 +158,15 @@ static __always_inline void enter_call(void *registers, u32 number)
 		}
 	}
 	if (counts)
-		start_call(call, known, &socket, registers, number);
+		start_call(call, known, &socket, task, registers, number);
 }
 
 /*
  * sendmmsg and recvmmsg return a number of messages; the bytes of each message are in its msg_len.
  * This comes last in the program: the verifier follows each round of the loop to the program's end.
  */
-static __always_inline void add_bytes_of_messages(struct cell *cell, u64 messages, s64 number)
+static __always_inline void add_bytes_of_messages(struct cell *cell, u64 *of_socket, u64 messages,
+						  s64 number)
 {
 	u32 length, i;
 
@@ -129,6 +177,8 @@ static __always_inline void add_bytes_of_messages(struct cell *cell, u64 message
 		/* struct mmsghdr is 64 bytes, and msg_len follows its 56 of struct msghdr. */
 		bpf_probe_read_user(&length, sizeof(length), (void *)(messages + i * 64ULL + 56));
 		cell->bytes += length;
+		if (of_socket)
+			lock_xadd(of_socket, length);
 	}
 }
 
@@ -156,6 +206,7 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 	u64 bytes = call->bytes == BYTES_RETURNED && ret > 0 ? ret : 0;
 	struct probe_stats *stats = probes.lookup(&probe);
 	struct cell *cell = labelled_cell(index, port_at_return(call), call->pid_tgid);
+	u64 *of_socket = finish_on_socket(call, ret, now_ns);
 
 	if (stats)
 		stats->returned++;
@@ -165,7 +216,7 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 		return;
 	add_call(cell, duration_ns(call->start_ns, now_ns), ret, bytes);
 	if (call->bytes == BYTES_MESSAGE_VECTOR)
-		add_bytes_of_messages(cell, call->messages, ret);
+		add_bytes_of_messages(cell, of_socket, call->messages, ret);
 }
 
 /* The number of the system call that returns; -1 after a signal handler. */

@@ -12,10 +12,6 @@
 #include "current.h"
 #include "describe_socket.h"
 
-#define TCP_SYN_SENT 2
-#define TCP_SYN_RECV 3
-#define TCP_LISTEN 10
-
 static __always_inline void note_port(void *sk, u32 port)
 {
 	u64 key = (u64)sk;
@@ -32,15 +28,14 @@ static __always_inline void note_port(void *sk, u32 port)
 int on_socket_state(struct bpf_raw_tracepoint_args *ctx)
 {
 	void *sk = (void *)ctx->args[0];
-	u32 old = ctx->args[1], new = ctx->args[2], port, one = 1;
+	u32 old = ctx->args[1], new = ctx->args[2], port;
 
 	if (new == TCP_SYN_SENT) {
 		note_port(sk, peer_port(sk));
 	} else if (new == TCP_LISTEN) {
 		port = local_port(sk);
 		note_port(sk, port);
-		if (port)
-			listening.update(&port, &one);
+		note_listening(port);
 	} else if (new == TCP_SYN_RECV && old != TCP_SYN_SENT) {
 		note_port(sk, local_port(sk));
 	}

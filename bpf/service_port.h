@@ -13,32 +13,17 @@
  * Probes    none of its own
  * Maps
  *   service_ports  struct sock of a TCP socket -> port. The socket not used for longest falls out.
- *   listening      port -> 1 if a TCP socket listened on it at any time of the trace
+ *   and that of listening.h
  * Overhead  a look-up in a hash per call; docs/benchmarks.md
- * Caveats   `listening` does not tell network namespaces apart.
+ * Caveats   those of listening.h
  */
 #pragma once
+
+#include "listening.h"
 
 #ifdef LABEL_PORT
 
 BPF_TABLE("lru_hash", u64, u32, service_ports, 65536);
-BPF_ARRAY(listening, u32, 65536);
-
-static __always_inline u32 local_port(void *sk)
-{
-	u16 port = 0;
-
-	READ_FIELD(&port, sk, SOCK_COMMON_SKC_NUM);
-	return port;
-}
-
-static __always_inline u32 peer_port(void *sk)
-{
-	u16 port = 0;
-
-	READ_FIELD(&port, sk, SOCK_COMMON_SKC_DPORT);
-	return __builtin_bswap16(port);
-}
 
 static __always_inline u32 service_port(u32 transport, void *sk)
 {
@@ -57,8 +42,7 @@ static __always_inline u32 service_port(u32 transport, void *sk)
 	if (!local || !peer)
 		return local ? local : peer;
 	if (transport == TRANSPORT_TCP) {
-		known = listening.lookup(&local);
-		if (known && *known)
+		if (is_listened_on(local))
 			peer = local;
 		/* Noted now: a reset would take the local port. */
 		service_ports.update(&key, &peer);

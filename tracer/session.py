@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from tracer.errors import PermissionRefused, UnsupportedError, UsageError
-from tracer.kernel.blocked_threads import blocked_threads
+from tracer.kernel.blocked_threads import calls_at_start
 from tracer.kernel.capabilities import in_initial_pid_namespace, require_basics
 from tracer.kernel.cgroups import cgroup_directory, cgroup_of_thread
 from tracer.kernel.kprobe_events import remove_leftovers, start_guardian
@@ -82,7 +82,8 @@ class Session:
             inherited = (_input_of(self._guardian),)
         self._loaded = load(program, inherited)
         self._requests = Requests(self._loaded.programs, self._loaded.owner, self._follow_cgroup)
-        self._reader = Reader(self._loaded, self.config.label, self._requests)
+        silence_ns = round(self.config.label_silence_seconds * 1e9)
+        self._reader = Reader(self._loaded, self.config.label, silence_ns, self._requests)
         if self.config.measure_cost:
             self._statistics = _enable_statistics()
         self._set_filter(self._reader)
@@ -102,7 +103,10 @@ class Session:
             self._statistics = None
 
     def snapshot(self) -> Snapshot:
-        """All numbers as of now. Takes some system calls; does not change what is counted."""
+        """All numbers as of now. Takes some system calls; does not change what is counted.
+
+        Gives back the cells of label values that have been silent, if room for more is scarce.
+        """
         self._running()
         assert self._reader is not None
         if self._cgroup is not None:
@@ -169,7 +173,7 @@ class Session:
         if chosen.pids:
             reader.follow(chosen.pids)
         self._follow_cgroup()
-        if self.config.label == "port":
+        if self.config.label == "port" or self.config.connections:
             reader.set_listening(listening_ports())
 
     def _follow_cgroup(self) -> None:
@@ -197,7 +201,7 @@ class Session:
         Makes their threads known, as if the call had been seen to enter and did not count. So its
         return is no lost call. A thread that the programs know already has entered another call.
         """
-        blocked = list(blocked_threads(self.config.filter.pids, self.config.operations))
+        blocked = list(calls_at_start(self.config.filter.pids, self.config.operations))
         known = reader.known_threads()
         matches = matcher(self.config.filter.comms)
         for call, counts in blocked:

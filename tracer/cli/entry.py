@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from syslog import LOG_ERR
 from typing import NoReturn
 
 import click
@@ -22,6 +23,7 @@ from tracer import __version__
 from tracer.cli.options import CommandGroup
 from tracer.errors import PROGRAM, ProgramError, TracerError, one_line
 from tracer.process.hang_up import null_device
+from tracer.process.journal import say
 
 __all__ = ["commands", "exit_status", "main"]
 
@@ -29,7 +31,7 @@ _INTERRUPTED, _BROKEN_PIPE = 128 + 2, 128 + 13
 _WRONG_USAGE, _REFUSED = 2, 3
 _LOWEST_FREE_DESCRIPTOR = 3
 
-_COMMANDS = ("serve", "run", "trace", "doctor", "demo", "observe", "dashboards")
+_COMMANDS = ("serve", "run", "trace", "stuck", "doctor", "demo", "observe", "dashboards")
 
 
 class _Commands(CommandGroup):
@@ -57,6 +59,7 @@ def commands() -> None:
       lunatik-socket trace -- curl example.org  a command and its children
       lunatik-socket trace --comm nginx         threads that already run
       lunatik-socket trace                      the whole machine
+      lunatik-socket stuck                      calls that wait now, and for whom
     """
 
 
@@ -138,7 +141,7 @@ def _report(error: click.ClickException | TracerError | OSError) -> int:
             text, status = one_line(error), _REFUSED
     if isinstance(error, ProgramError) and error.log:
         text += f"; the compiler's output is in {_keep(error.log)}"
-    click.echo(f"{PROGRAM}: {' '.join(text.split())}", err=True)
+    say(" ".join(text.split()), LOG_ERR)
     return status
 
 

@@ -8,18 +8,21 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from errno import EADDRINUSE
-from typing import TextIO
+from syslog import LOG_INFO
+from typing import TYPE_CHECKING, TextIO
 
 from tracer.cli.loop import Loop
-from tracer.cli.options import TraceOptions, shown
+from tracer.cli.options import Address, TraceOptions, shown
 from tracer.cli.show import Show, view
 from tracer.cli.worker import Worker
-from tracer.errors import PROGRAM, TracerError
+from tracer.errors import TracerError, UsageError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
 from tracer.process.identity import Identity
 from tracer.process.interpreter import safe_environment
+from tracer.process.journal import in_journal, log_to_stderr, say
 from tracer.process.output import Relay
+from tracer.process.service_manager import ServiceManager, passed_listener
 from tracer.process.signals import Signals
 from tracer.session import Session
 from tracer.terminal.json_output import json_writers
@@ -28,6 +31,10 @@ from tracer.terminal.view import (
     View,
     is_live_terminal,
 )
+
+if TYPE_CHECKING:
+    from tracer.exporter.http.config_file import WebConfigFile
+    from tracer.exporter.http.routes import MetricsServer
 
 __all__ = ["METRICS_URL", "Subject", "trace"]
 
@@ -63,7 +70,12 @@ def trace(
 
     `make_view` replaces the view that the options ask for.
     """
+    manager = ServiceManager()
+    if in_journal():
+        log_to_stderr("INFO", "%(message)s")
+    web = _web_config(options)
     with ExitStack() as stack:
+        stack.callback(manager.stopping)
         writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
         stream = sys.stderr if options.json or subject.owns_terminal else sys.stdout
         live = _wants_live(subject, options, stream)
@@ -72,19 +84,19 @@ def trace(
         session = stack.enter_context(Session(_config(subject, options, child)))
         signals = stack.enter_context(Signals())
         listener = _listener(stack, options)
-        url = f"http://{shown(listener.getsockname()[:2])}/metrics" if listener else None
+        server, url = _metrics_server(options, session, web, listener)
         header = Header(_text(subject, child), url, _hints(subject, url))
         show = Show(
             options,
             header,
             stream,
             writers,
-            listener,
+            server,
             relay,
             lambda: make_view(header) if make_view else view(options, header, stream, live=live),
         )
         worker = stack.enter_context(
-            Worker(session, signals, show.prepare, show.run, show.descriptors())
+            Worker(session, signals, show.prepare, show.run, show.descriptors(listener))
         )
         if listener is not None:
             listener.close()
@@ -93,14 +105,25 @@ def trace(
         if child is not None:
             child.release()
         worker.confine_broker()
+        state = f"tracing {header.subject}; " + (f"metrics on {url}" if url else "no metrics")
+        manager.ready(state)
         status = Loop(
             worker,
             signals,
             child,
             duration=options.duration,
             pids=_awaited(subject.filter),
+            manager=manager,
+            reload=lambda: _reload(manager, state),
         ).run()
         return worker.finish(silently=_failed_to_serve(subject, status)) or status
+
+
+def _reload(manager: ServiceManager, state: str) -> None:
+    """Answer SIGHUP under a service manager; nothing that `trace` reads at the start changes."""
+    manager.reloading()
+    say("reloaded; a change of the configuration file takes effect at a restart", LOG_INFO)
+    manager.ready(state)
 
 
 def _awaited(chosen: Filter) -> tuple[int, ...]:
@@ -155,6 +178,7 @@ def _config(subject: Subject, options: TraceOptions, child: StartedCommand | Non
         operations=options.operation,
         mechanism=options.mechanism,
         label=options.by,
+        connections=options.connections,
         tracer_pid=os.getpid(),
     )
 
@@ -167,6 +191,17 @@ def _hints(subject: Subject, url: str | None) -> tuple[str, ...]:
     return tuple(hint.replace(METRICS_URL, url or _ANY_URL) for hint in subject.hints)
 
 
+def _web_config(options: TraceOptions) -> "WebConfigFile | None":
+    """Read the web configuration; a wrong one is told before anything is attached."""
+    if options.web_config_file is None:
+        return None
+    from tracer.exporter.http.config_file import WebConfigFile  # noqa: PLC0415
+
+    if options.metrics is None:
+        raise UsageError("serve metrics", cause="--web.config.file needs --metrics ADDR:PORT")
+    return WebConfigFile(options.web_config_file)
+
+
 def _listener(stack: ExitStack, options: TraceOptions) -> socket.socket | None:
     """Listen for the metrics. If the default port is in use, as by another tracer, take a free one.
 
@@ -174,8 +209,10 @@ def _listener(stack: ExitStack, options: TraceOptions) -> socket.socket | None:
     """
     if options.metrics is None:
         return None
-    from tracer.exporter.http.web import listen  # noqa: PLC0415
+    from tracer.exporter.http.listener import listen  # noqa: PLC0415
 
+    if (passed := passed_listener()) is not None:
+        return stack.enter_context(passed)
     try:
         listener = listen(options.metrics)
     except TracerError as error:
@@ -183,5 +220,27 @@ def _listener(stack: ExitStack, options: TraceOptions) -> socket.socket | None:
             raise
         listener = listen((options.metrics[0], 0))
         taken, free = shown(options.metrics), shown(listener.getsockname()[:2])
-        print(f"{PROGRAM}: {taken} is in use; metrics are on {free}", file=sys.stderr)
+        say(f"{taken} is in use; metrics are on {free}")
     return stack.enter_context(listener)
+
+
+def _metrics_server(
+    options: TraceOptions,
+    session: Session,
+    web: "WebConfigFile | None",
+    listener: socket.socket | None,
+) -> "tuple[MetricsServer | None, str | None]":
+    """The server, which the worker starts, and the URL."""
+    if listener is None:
+        return None, None
+    from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
+
+    address: Address = listener.getsockname()[:2]
+    server = MetricsServer(address, session.snapshot, web, options.web_host, listener)
+    if server.is_exposed:
+        say(
+            f"warning: anyone who can connect to {shown(address)} can read the metrics; "
+            "give --web.config.file with TLS and passwords, or listen on 127.0.0.1"
+        )
+    scheme = "http" if web is None or web.current.tls is None else "https"
+    return server, f"{scheme}://{shown(address)}/metrics"

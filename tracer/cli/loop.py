@@ -3,12 +3,13 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tracer.cli.worker import Worker
 from tracer.process.command import StartedCommand
 from tracer.process.hang_up import is_session_leader, leave_lost_terminal
+from tracer.process.service_manager import ServiceManager
 from tracer.process.signals import Signals
 
 __all__ = ["Loop"]
@@ -21,6 +22,7 @@ class Loop:
     """Waits for a signal, the end of the worker or the command, or the end of the time.
 
     Without a `child` it runs until all `pids` have ended; without `pids` until it is stopped.
+    Under a service manager SIGHUP means `reload`; else it ends the trace like SIGTERM.
     """
 
     def __init__(
@@ -31,9 +33,12 @@ class Loop:
         *,
         duration: float | None,
         pids: Sequence[int],
+        manager: ServiceManager,
+        reload: Callable[[], None],
     ) -> None:
         self._worker, self._signals, self._child = worker, signals, child
         self._pids = pids
+        self._manager, self._reload = manager, reload
         self._stop_at = time.monotonic() + duration if duration else None
         self._stopping = False
         self._status: int | None = None
@@ -41,16 +46,23 @@ class Loop:
     def run(self) -> int:
         """Return the exit status."""
         while not self._is_over():
-            left = _LOOK_SECONDS
-            if self._stop_at is not None:
-                left = min(left, self._stop_at - time.monotonic())
-                if left <= 0:
-                    self._time_is_up()
-                    continue
-            arrived = self._signals.wait(left)
+            now = time.monotonic()
+            if self._stop_at is not None and now >= self._stop_at:
+                self._time_is_up()
+                continue
+            self._manager.alive()
+            arrived = self._signals.wait(self._next_event() - time.monotonic())
             if arrived is not None and arrived.number != signal.SIGCHLD:
                 self._signalled(arrived.number, to_group=arrived.to_group)
         return self._status or 0
+
+    def _next_event(self) -> float:
+        times = [time.monotonic() + _LOOK_SECONDS]
+        if self._stop_at is not None:
+            times.append(self._stop_at)
+        if self._manager.alive_seconds is not None:
+            times.append(time.monotonic() + self._manager.alive_seconds)
+        return min(times)
 
     def _is_over(self) -> bool:
         if self._status is not None:
@@ -74,6 +86,9 @@ class Loop:
             self._stop_at = time.monotonic() + _GRACE_SECONDS
 
     def _signalled(self, number: int, *, to_group: bool) -> None:
+        if number == signal.SIGHUP and self._manager.is_there:
+            self._reload()
+            return
         hung_up = number == signal.SIGHUP and to_group
         if hung_up:
             leave_lost_terminal()

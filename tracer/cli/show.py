@@ -2,22 +2,25 @@
 """What the worker does from the first numbers to the last ones (`tracer.cli.worker`)."""
 
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tracer.cli.options import TraceOptions
 from tracer.cli.worker import Orders
 from tracer.process.hang_up import outliving_terminal
+from tracer.process.journal import say
 from tracer.process.output import Relay
 from tracer.session import NOT_IN_THIS_KERNEL, Session
 from tracer.terminal.json_output import JsonWriter
 from tracer.terminal.rows import Header
 from tracer.terminal.view import LinesView, LiveView, NoView, View, print_summary
+
+if TYPE_CHECKING:
+    from tracer.exporter.http.routes import MetricsServer
 
 __all__ = ["Show", "view"]
 
@@ -34,21 +37,19 @@ class Show:
     header: Header
     stream: TextIO
     writers: list[JsonWriter]
-    listener: socket.socket | None
+    server: "MetricsServer | None"
     relay: Relay | None
     make_view: Callable[[], View]
 
-    def descriptors(self) -> Iterator[int]:
+    def descriptors(self, listener: socket.socket | None) -> Iterator[int]:
         """What must stay open in the worker."""
-        for one in (self.listener, self.relay, *self.writers):
+        for one in (listener, self.relay, *self.writers):
             if one is not None:
                 yield one.fileno()
 
     def prepare(self) -> None:
         """Import what is needed later: the worker may not be allowed to read the files."""
         self._view = self.make_view()
-        if self.listener is not None:
-            import_module("tracer.exporter.http.server")
         if isinstance(self._view, LiveView):
             import_module("rich.live")
             import_module("rich.table")
@@ -57,7 +58,9 @@ class Show:
         """Do it until the order to finish comes."""
         session, view = orders.session, self._view
         with ExitStack() as stack:
-            self._serve_metrics(stack, session)
+            if self.server is not None:
+                self.server.start()
+                stack.callback(self.server.stop)
             first = session.snapshot()
             stack.callback(view.end)
             with outliving_terminal():
@@ -79,15 +82,6 @@ class Show:
             for writer in self.writers:
                 writer.write(last)
         return 0
-
-    def _serve_metrics(self, stack: ExitStack, session: Session) -> None:
-        if self.options.metrics is None or self.listener is None:
-            return
-        from tracer.exporter.http.server import MetricsServer  # noqa: PLC0415
-
-        server = MetricsServer(self.options.metrics, session.snapshot, self.listener)
-        server.start()
-        stack.callback(server.stop)
 
     def _until_told_to_finish(self, orders: Orders) -> bool:
         """Update the view at each interval; return whether to show the last numbers."""
@@ -119,4 +113,4 @@ def _warn_of_failures(session: Session) -> None:
             by_reason.setdefault(reason, []).append(probe)
     if by_reason:
         text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())
-        print(f"lunatik-socket: not attached: {text}", file=sys.stderr)
+        say(f"not attached: {text}")

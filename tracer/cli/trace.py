@@ -3,28 +3,39 @@
 
 import contextlib
 import shlex
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from tracer.cli.config_file import config_option
 from tracer.cli.lifecycle import Subject, trace
-from tracer.cli.options import TraceOptions, tracing_options
+from tracer.cli.options import TraceOptions, overrides, tracing_options
 from tracer.model.config import Filter
 from tracer.model.thread_names import automaton, is_pattern, matcher
 from tracer.process.identity import user_behind_sudo, user_for
+from tracer.process.journal import say
 
 __all__ = ["command"]
 
 _NAMES_SHOWN = 10
 
 
-@click.command("trace", short_help="Trace processes, a command, or the whole machine.")
+# Every option can be set by a variable: --metrics by LUNATIK_SOCKET_TRACE_METRICS.
+_VARIABLES = "LUNATIK_SOCKET_TRACE"
+
+
+@click.command(
+    "trace",
+    short_help="Trace processes, a command, or the whole machine.",
+    context_settings={"auto_envvar_prefix": _VARIABLES},
+)
+@config_option
 @click.option(
     "--pid",
     "pids",
+    envvar=f"{_VARIABLES}_PID",
     type=click.IntRange(1),
     multiple=True,
     help="Trace only this process; may be repeated.",
@@ -35,6 +46,7 @@ _NAMES_SHOWN = 10
 @click.option(
     "--comm",
     "comms",
+    envvar=f"{_VARIABLES}_COMM",
     multiple=True,
     help="Trace only threads of this name or pattern (nginx*); may be repeated.",
 )
@@ -44,10 +56,19 @@ _NAMES_SHOWN = 10
     help="As root: run the COMMAND as this user. Default: the one behind sudo, else root.",
 )
 @click.option("--cgroup", help="Trace only processes in or below this cgroup.")
-@click.option("--all", "everything", is_flag=True, help="Trace every process (default).")
+@click.option(
+    "--all",
+    "everything",
+    envvar=f"{_VARIABLES}_ALL",
+    is_flag=True,
+    help="Trace every process (default).",
+)
 @tracing_options
 @click.argument("command_line", metavar="[-- COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     *,
     pids: tuple[int, ...],
     follow_children: bool,
@@ -72,6 +93,12 @@ def command(
       lunatik-socket trace --comm nginx --comm envoy --duration 10
       lunatik-socket trace --json -- curl -s http://127.0.0.1/ | jq .operations
     """
+    filters = ("pids", "comms", "cgroup")
+    everything = everything and not any(overrides(context, name, "everything") for name in filters)
+    if everything:
+        pids = () if overrides(context, "everything", "pids") else pids
+        comms = () if overrides(context, "everything", "comms") else comms
+        cgroup = None if overrides(context, "everything", "cgroup") else cgroup
     _check(
         pids=pids,
         follow_children=follow_children,
@@ -84,7 +111,7 @@ def command(
         raise click.UsageError("--user needs a COMMAND")
     chosen = Filter(pids=pids, follow_forks=follow_children, comms=comms, cgroup=cgroup)
     if comms and not command_line:
-        print(f"lunatik-socket: {_running(comms)}", file=sys.stderr)
+        say(_running(comms))
     subject = Subject(
         text=_text(chosen, command_line),
         filter=chosen,

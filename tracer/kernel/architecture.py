@@ -45,7 +45,7 @@ _X86_64 = Architecture(
     machine="x86_64",
     perf_event_open=298,
     prefix="__x64_sys_",
-    arguments=(("di", 0), ("si", 0), ("dx", 0)),
+    arguments=(("di", 0), ("si", 0), ("dx", 0), ("r10", 0), ("r8", 0)),
     number="orig_ax",
     compat=("status", 1 << 1),  # TS_COMPAT
 )
@@ -53,7 +53,7 @@ _AARCH64 = Architecture(
     machine="aarch64",
     perf_event_open=241,
     prefix="__arm64_sys_",
-    arguments=(("regs", 0), ("regs", 8), ("regs", 16)),
+    arguments=tuple(("regs", 8 * i) for i in range(5)),
     number="syscallno",
     compat=("flags", 1 << 22),  # TIF_32BIT
 )

@@ -13,7 +13,7 @@ from tracer.kernel.libbpf import libbpf
 
 __all__ = ["KernelTypes"]
 
-_KIND_STRUCT, _KIND_UNION, _KIND_FUNC = 4, 5, 12
+_KIND_POINTER, _KIND_STRUCT, _KIND_UNION, _KIND_TYPEDEF, _KIND_FUNC = 2, 4, 5, 8, 12
 _KINDS_OF_NAMES = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 
 
@@ -82,16 +82,21 @@ class KernelTypes:
 
         Raises UnsupportedError if the kernel has no such struct or field.
         """
-        type_id = self.struct_id(struct)
-        bits = None if type_id is None else self._search(type_id, field)
-        if bits is None:
+        offset = self.offset_if_any(struct, field)
+        if offset is None:
             raise UnsupportedError(
                 "find",
                 f"{struct}.{field}",
                 "the kernel's type information (BTF) has no such field",
                 hint="please report the version of this kernel",
             )
-        return bits // 8
+        return offset
+
+    def offset_if_any(self, struct: str, field: str) -> int | None:
+        """As `offset_of`; None if the kernel has no such struct or field."""
+        type_id = self.struct_id(struct)
+        bits = None if type_id is None else self._search(type_id, field)
+        return None if bits is None else bits // 8
 
     def argument_slots(self, function: str) -> int | None:
         """How many words of 8 bytes the arguments of a function take; None if it does not exist.
@@ -101,10 +106,45 @@ class KernelTypes:
         type_id = self.function_id(function)
         if type_id is None:
             return None
-        prototype = self._type(type_id).size
-        address = libbpf().btf__type_by_id(self._btf, prototype) + ctypes.sizeof(_Type)
-        parameters = (_Parameter * (self._info(prototype) & 0xFFFF)).from_address(address)
+        parameters = self._parameters(self._type(type_id).size)
         return sum(self._slots_of(parameter.type) for parameter in parameters)
+
+    def has_field(self, struct: str, field: str) -> bool:
+        """Whether the kernel has this struct with this field."""
+        type_id = self.struct_id(struct)
+        return type_id is not None and self._search(type_id, field) is not None
+
+    def tracepoint_argument(self, tracepoint: str, struct: str) -> int:
+        """Which argument of a raw tracepoint, from 0, is the first pointer to this struct.
+
+        The kernel has a typedef for each tracepoint: a pointer to a function that takes data of the
+        tracepoint's own and then the arguments. Raises UnsupportedError if there is no such
+        tracepoint or argument.
+        """
+        typedef = self._find(f"btf_trace_{tracepoint}", _KIND_TYPEDEF)
+        if typedef is not None:
+            prototype = self._type(self._type(typedef).size).size
+            for i, parameter in enumerate(self._parameters(prototype)[1:]):
+                if self._points_at(parameter.type, struct):
+                    return i
+        raise UnsupportedError(
+            "find",
+            tracepoint,
+            f"the kernel has no such tracepoint with a struct {struct}",
+            hint="please report the version of this kernel",
+        )
+
+    def _points_at(self, type_id: int, struct: str) -> bool:
+        if not type_id or self._kind(type_id) != _KIND_POINTER:
+            return False
+        target = int(self._type(type_id).size)
+        while target and self._kind(target) in _KINDS_OF_NAMES:
+            target = int(self._type(target).size)
+        return target != 0 and target == self.struct_id(struct)
+
+    def _parameters(self, prototype: int) -> "ctypes.Array[_Parameter]":
+        address = libbpf().btf__type_by_id(self._btf, prototype) + ctypes.sizeof(_Type)
+        return (_Parameter * (self._info(prototype) & 0xFFFF)).from_address(address)
 
     def _slots_of(self, type_id: int) -> int:
         while self._kind(type_id) in _KINDS_OF_NAMES:

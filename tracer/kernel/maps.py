@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tracer.kernel.libbpf import checked, libbpf, object_info
+from tracer.kernel.libbpf import checked, last_error, libbpf, object_info
 from tracer.model.layout import MapLayout
 
 __all__ = ["Map", "possible_cpus", "sum_of_cpus"]
@@ -115,9 +115,23 @@ class Map:
         for key, value in self._items_of_array():
             yield 1, key, value
 
+    def lookup(self, key: bytes) -> memoryview:
+        """The value of one key; raises OSError if there is none."""
+        value = ctypes.create_string_buffer(self._value_size)
+        checked(libbpf().bpf_map_lookup_elem(self.descriptor, key, value))
+        return memoryview(value).cast("B")
+
     def update(self, key: bytes, value: bytes) -> None:
         """Set one value; raises OSError."""
         checked(libbpf().bpf_map_update_elem(self.descriptor, key, value, 0))
+
+    def delete(self, key: bytes) -> bool:
+        """Remove one key; returns whether it was there. Raises OSError."""
+        if libbpf().bpf_map_delete_elem(self.descriptor, key) == 0:
+            return True
+        if ctypes.get_errno() == errno.ENOENT:
+            return False
+        raise last_error()
 
     def insert(self, key: bytes, value: bytes) -> bool:
         """Set one value unless the key has one already; returns whether it was set."""
@@ -155,8 +169,6 @@ class Map:
             first = False
 
     def _items_of_array(self) -> Iterator[tuple[bytes, memoryview]]:
-        value = ctypes.create_string_buffer(self._value_size)
         for index in range(self.capacity):
             key = index.to_bytes(4, "little")
-            checked(libbpf().bpf_map_lookup_elem(self.descriptor, key, value))
-            yield key, memoryview(bytes(value)).cast("B")
+            yield key, self.lookup(key)

@@ -16,12 +16,14 @@ from tracer.kernel.btf import KernelTypes
 from tracer.kernel.cgroups import cgroup_directory, path_in_kernel
 from tracer.kernel.maps import possible_cpus
 from tracer.loading.attachments import COPY, Attachment
+from tracer.loading.connection_layer import ConnectionLayer, connection_layer
 from tracer.loading.function_layer import FUNCTION_PATHS, FunctionLayer, function_layer
 from tracer.loading.instructions import cast_macros
 from tracer.loading.operation_layer import OperationLayer, operation_layer
 from tracer.loading.plan import Plan
 from tracer.model import histogram
 from tracer.model.config import Config, Filter
+from tracer.model.connections import DURATIONS, ROLES, TURNS, TcpState
 from tracer.model.errnos import ERRNO_SLOTS, KERNEL_FIRST, KERNEL_FIRST_SLOT
 from tracer.model.operations import (
     OPERATIONS,
@@ -49,12 +51,15 @@ LOST_REASONS = (
     "start_map_full",
     "return_without_entry",
     "return_not_seen",
+    "socket_map_full",
+    "peer_map_full",
 )
 """Why a call may be missing from the counts."""
 
 EVENTS = (
     *LOST_REASONS,
     "other_label",
+    "other_peer",
     "thread_added",
     "thread_removed",
     "function_thread_added",
@@ -71,6 +76,10 @@ _ENUMERATIONS: dict[str, Iterable[str] | type[IntEnum]] = {
     "bytes": Bytes,
     "argument": Argument,
     "returns": Returns,
+    "role": ROLES,
+    "turn": TURNS,
+    "duration": DURATIONS,
+    "tcp": TcpState,
 }
 """Enums of the C text, by the prefix of their names; see `enumeration`."""
 
@@ -145,6 +154,7 @@ class Program:
     attachments: tuple[Attachment, ...]
     operations: OperationLayer
     functions: FunctionLayer
+    connections: ConnectionLayer | None
     maps: tuple[str, ...]
     tables: dict[str, Table]
 
@@ -163,12 +173,14 @@ def build(config: Config, plan: Plan, types: KernelTypes) -> Program:
         config, plan.operations, types, with_functions=bool(functions.functions)
     )
     of_cgroup = _cgroup_macros(config, types)
+    connections = connection_layer(config, types, with_copies=plan.copies)
     macros = (
         _macros(config, types)
         | of_cgroup
         | cast_macros(plan.casts)
         | dict(operations.macros)
         | dict(functions.macros)
+        | (dict(connections.macros) if connections else {})
     )
     following = tuple(_following(config, with_copies=plan.copies))
     files = ["operations", *(["functions"] if functions.functions else []), "processes"]
@@ -181,6 +193,9 @@ def build(config: Config, plan: Plan, types: KernelTypes) -> Program:
             Attachment("raw_tracepoint", program, tracepoint)
             for program, tracepoint in _NOTING_PORTS.items()
         )
+    if connections:
+        files.append("connections")
+        following += connections.attachments
     expanded: set[Path] = set()
     text = "\n".join(
         [
@@ -198,7 +213,8 @@ def build(config: Config, plan: Plan, types: KernelTypes) -> Program:
         (*following, *operations.attachments, *functions.attachments),
         operations,
         functions,
-        _maps(config, functions),
+        connections,
+        _maps(config, functions, connections),
         _filled_tables(config, operations),
     )
 
@@ -232,7 +248,9 @@ def _following(config: Config, *, with_copies: bool) -> Iterator[Attachment]:
                 yield Attachment("raw_tracepoint", program, tracepoint, COPY)
 
 
-def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
+def _maps(
+    config: Config, layer: FunctionLayer, connections: ConnectionLayer | None
+) -> tuple[str, ...]:
     """The maps that the tracer reads or writes; which ones exist depends on the settings."""
     return (
         "cells",
@@ -243,8 +261,8 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
         "armed",
         *(["worker"] * bool(config.tracer_pid)),
         *(layer.MAPS if layer.functions else ()),
-        *(("labelled_cells", "label_values") if config.label is not None else ()),
-        *(["listening"] * (config.label == "port")),
+        *(("labelled_cells", "label_values", "grace_period") if config.label is not None else ()),
+        *(connections.MAPS if connections else ["listening"] * (config.label == "port")),
         *(["followed"] * bool(config.filter.pids)),
         *(["cgroups"] * (config.filter.cgroup is not None)),
     )
@@ -311,10 +329,27 @@ def _cgroup_macros(config: Config, types: KernelTypes) -> dict[str, object]:
         return macros
     for struct, field in _FIELDS_OF_CGROUPS:
         macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
-    return macros | {
-        "CGROUP_LEVEL": path.count("/"),
-        "CGROUP_PATH_SIZE": len(os.fsencode(path)) + 1,
-        "CGROUP_PATH_MATCHES(words)": _words_test(os.fsencode(path) + b"\0"),
+    return (
+        macros
+        | _ancestor_macros(types)
+        | {
+            "CGROUP_LEVEL": path.count("/"),
+            "CGROUP_PATH_SIZE": len(os.fsencode(path)) + 1,
+            "CGROUP_PATH_MATCHES(words)": _words_test(os.fsencode(path) + b"\0"),
+        }
+    )
+
+
+def _ancestor_macros(types: KernelTypes) -> dict[str, object]:
+    """Where a cgroup has the ids of those it is in; nothing where a helper gives them."""
+    ids = types.offset_if_any("cgroup", "ancestor_ids")
+    if ids is None:
+        return {}
+    return {
+        "TASK_STRUCT_CGROUPS": types.offset_of("task_struct", "cgroups"),
+        "CSS_SET_DFL_CGRP": types.offset_of("css_set", "dfl_cgrp"),
+        "CGROUP_LEVEL_OF": types.offset_of("cgroup", "level"),
+        "CGROUP_ANCESTOR_IDS": ids,
     }
 
 

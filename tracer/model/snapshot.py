@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tracer.model.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seconds
+from tracer.model.aggregate import Aggregate, durations_to_json, merge, minus
+from tracer.model.connections import Connections, connections_to_json
 
 __all__ = [
+    "GIVEN_BACK",
     "LOST_WORDS",
+    "OTHER",
     "Aggregate",
     "CallAtStart",
     "InFlight",
@@ -26,33 +29,28 @@ __all__ = [
     "to_json",
 ]
 
+OTHER = "other"
+"""The label value of calls that were counted when there was no room for more values."""
+
+GIVEN_BACK = "(values given back)"
+"""The label value of calls that were counted under values that were given back since.
+
+Longer than any thread's name, so it is no other value. Its series is in totals, but not in the
+metrics: at each value that is given back it grows by what was counted long before.
+"""
 
 LOST_WORDS = {
     "start_map_full": "more threads in calls at once than there was room for",
     "return_without_entry": "their entry was not seen",
     "return_not_seen": "their return was not seen",
+    "socket_map_full": "more sockets were open at once than there was room for",
+    "peer_map_full": "more kinds of results by peer than there was room for",
     "probe_missed": "the kernel skipped a run of a BPF program",
 }
 """The reasons in `Snapshot.lost`, in words for a user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """All calls of one kind: their number, total duration, bytes, errors and histogram.
-
-    `slots` are the histogram's counts (`tracer.model.histogram`). `errors` is the number of failed
-    calls by the errno's name; `count` includes them.
-    """
-
-    count: int
-    sum_ns: int
-    bytes: int
-    errors: Mapping[str, int]
-    slots: tuple[int, ...]
-
-    def quantile_seconds(self, quantile: float) -> float:
-        """See `tracer.model.histogram.quantile_seconds`."""
-        return quantile_seconds(self.slots, quantile)
+_Key = tuple[str, str, str, str | None]  # name, path, transport, label
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +149,10 @@ class Snapshot:
     are they lost. `in_flight` are the calls from user space in flight by label value; empty without
     a label. Each of them has a series in `operations`, even if none of its calls has returned yet.
 
-    No two series have the same name, path, transport and label. `other_label` is the number of
+    No two series have the same name, path, transport and label. A label value that was given back
+    has no series any more; its counts are in that of `GIVEN_BACK`. `other_label` is the number of
     calls counted under the label value "other", because there was no room for more values. They
-    are not lost.
+    are not lost. `connections` is None without the connection layer.
     """
 
     monotonic_ns: int
@@ -169,6 +168,7 @@ class Snapshot:
     in_flight_at_start: tuple[CallAtStart, ...] = ()
     in_flight: tuple[InFlight, ...] = ()
     other_label: int = 0
+    connections: Connections | None = None
 
     def in_progress(self) -> dict[tuple[str, str], int]:
         """Number of calls in flight by (operation, path)."""
@@ -190,22 +190,6 @@ class Snapshot:
         )
 
 
-def merge(aggregates: list[Aggregate]) -> Aggregate:
-    """The sum of several aggregates."""
-    errors: dict[str, int] = {}
-    for aggregate in aggregates:
-        for name, count in aggregate.errors.items():
-            errors[name] = errors.get(name, 0) + count
-    return Aggregate(
-        count=sum(a.count for a in aggregates),
-        sum_ns=sum(a.sum_ns for a in aggregates),
-        bytes=sum(a.bytes for a in aggregates),
-        errors=errors,
-        slots=tuple(map(sum, zip(*(a.slots for a in aggregates), strict=True)))
-        or (0,) * (OVERFLOW + 1),
-    )
-
-
 def difference(old: Snapshot, new: Snapshot) -> Snapshot:
     """What was counted between two snapshots of one session: `new` minus `old`.
 
@@ -221,27 +205,25 @@ def difference(old: Snapshot, new: Snapshot) -> Snapshot:
 
 
 def _series_since(old: tuple[Series, ...], new: tuple[Series, ...]) -> tuple[Series, ...]:
-    before = {(s.name, s.path, s.transport, s.label): s.aggregate for s in old}
-    since = (
-        replace(
-            s, aggregate=_minus(s.aggregate, before.get((s.name, s.path, s.transport, s.label)))
-        )
-        for s in new
-    )
+    before = _as_of_later({_key(s): s.aggregate for s in old}, {_key(s): s.aggregate for s in new})
+    since = (replace(s, aggregate=minus(s.aggregate, before.get(_key(s)))) for s in new)
     return tuple(s for s in since if s.aggregate.count)
 
 
-def _minus(aggregate: Aggregate, before: Aggregate | None) -> Aggregate:
-    if before is None:
-        return aggregate
-    errors = {name: n - before.errors.get(name, 0) for name, n in aggregate.errors.items()}
-    return Aggregate(
-        count=aggregate.count - before.count,
-        sum_ns=aggregate.sum_ns - before.sum_ns,
-        bytes=aggregate.bytes - before.bytes,
-        errors={name: n for name, n in errors.items() if n},
-        slots=tuple(n - m for n, m in zip(aggregate.slots, before.slots, strict=True)),
-    )
+def _as_of_later(
+    old: dict[_Key, Aggregate], new: Mapping[_Key, Aggregate]
+) -> dict[_Key, Aggregate]:
+    """The old series, those that were given back until the new ones were read added up as such."""
+    gone = [key for key in old if key not in new or new[key].count < old[key].count]
+    for key in gone:
+        under = (*key[:3], GIVEN_BACK)
+        aggregate = old.pop(key)
+        old[under] = merge([old[under], aggregate]) if under in old else aggregate
+    return old
+
+
+def _key(series: Series) -> _Key:
+    return series.name, series.path, series.transport, series.label
 
 
 def to_json(snapshot: Snapshot) -> dict[str, Any]:
@@ -264,6 +246,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         "functions": [
             _series_to_json("function", s, snapshot.label_name) for s in snapshot.functions
         ],
+        **_connections(snapshot),
         "tracer": {
             "version": snapshot.version,
             "kernel": snapshot.kernel,
@@ -304,19 +287,11 @@ def _series_to_json(kind: str, series: Series, label_name: str | None) -> dict[s
         "count": aggregate.count,
         "bytes": aggregate.bytes,
         "errors": dict(aggregate.errors),
-        "sum_seconds": aggregate.sum_ns / 1e9,
-        **{
-            f"p{round(q * 100)}_seconds": _finite(aggregate.quantile_seconds(q))
-            for q in (0.5, 0.9, 0.99)
-        },
-        "slots": [[_bound_ns(i), count] for i, count in enumerate(aggregate.slots) if count],
+        **durations_to_json(aggregate),
     }
 
 
-def _finite(seconds: float) -> float | None:
-    """JSON has no infinity and no NaN: null."""
-    return seconds if seconds < float("inf") else None
-
-
-def _bound_ns(slot: int) -> float | None:
-    return None if slot == OVERFLOW else UPPER_BOUNDS_SECONDS[slot] * 1e9
+def _connections(snapshot: Snapshot) -> dict[str, Any]:
+    if snapshot.connections is None:
+        return {}
+    return connections_to_json(snapshot.connections, snapshot.monotonic_ns)
