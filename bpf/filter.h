@@ -7,7 +7,7 @@
  *                  (COMM_STATES_START) one of the patterns of tracer/model/thread_names.py
  *   FILTER_CGROUP  the thread is in the cgroup of `cgroups`[0], or below it; with CGROUP_LEVEL also
  *                  in or below that of `cgroup_made_anew`[0] (bpf/cgroups.bpf.c)
- *   TRACER_TGID    the tracer itself: never traced
+ *   TRACER_TGID    the tracer itself: never traced, nor its worker
  *
  * Probes    none of its own
  * Maps
@@ -17,6 +17,7 @@
  *             kernel's PID_MAX_LIMIT, 4 MB: pid_max may be raised while tracing.
  *   comm_bytes
  *             byte of a name -> the states that it moves on, filled from Automaton.moving
+ *   worker    0 -> tgid of the tracer's second process, which is started after the programs
  *   cgroups   0 -> cgroup
  *   cgroup_made_anew
  *             0 -> the id of the last cgroup that was made under the path while tracing; 0: none
@@ -136,13 +137,24 @@ static __always_inline bool is_in_cgroup_made_anew(void)
 #endif
 #endif
 
+#ifdef TRACER_TGID
+BPF_ARRAY(worker, u32, 1);
+
+static __always_inline bool is_of_tracer(u32 tgid)
+{
+	u32 zero = 0, *second = worker.lookup(&zero);
+
+	return tgid == TRACER_TGID || (second && tgid == *second);
+}
+#endif
+
 /* The filters whose result does not change while a thread lives. */
 static __always_inline bool is_of_traced_process(u64 pid_tgid)
 {
 	u32 tgid = pid_tgid >> 32;
 
 #ifdef TRACER_TGID
-	if (tgid == TRACER_TGID)
+	if (is_of_tracer(tgid))
 		return false;
 #endif
 #ifdef FILTER_PIDS

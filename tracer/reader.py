@@ -13,9 +13,7 @@ from threading import Lock
 from tracer import __version__
 from tracer.cells import Cell, CellFields
 from tracer.connection_reader import ConnectionReader
-from tracer.kernel.kprobe_events import missed_returns
 from tracer.kernel.maps import sum_of_cpus
-from tracer.kernel.program_info import program_info
 from tracer.labels import Labels
 from tracer.loading.attachments import COPY
 from tracer.loading.parent import Loaded
@@ -43,6 +41,7 @@ from tracer.model.snapshot import (
     merge,
     minus,
 )
+from tracer.privileges.requests import Requests
 
 __all__ = ["Reader"]
 
@@ -58,12 +57,16 @@ class Reader:
 
     `label` is the extra label's name, or None; the cells of a value that has been silent for
     `silence_ns` are given back when room is scarce. `in_flight_at_start` becomes part of each
-    snapshot. Several threads may call `read`.
+    snapshot. `requests` answers what only a privileged process can read. Several threads may call
+    `read`.
     """
 
     in_flight_at_start: tuple[CallAtStart, ...] = ()
 
-    def __init__(self, loaded: Loaded, label: str | None, silence_ns: int) -> None:
+    def __init__(
+        self, loaded: Loaded, label: str | None, silence_ns: int, requests: Requests
+    ) -> None:
+        self.requests = requests
         self._loaded, self._maps, self._label = loaded, loaded.maps, label
         self._labels = Labels(self._maps, label, silence_ns) if label else None
         self._cell = CellFields(self._maps["cells"].layout.value)
@@ -109,7 +112,7 @@ class Reader:
             functions=_merged(functions),
             probes=probes,
             lost={reason: events[reason] for reason in LOST_REASONS}
-            | {"probe_missed": _missed_runs(programs) + missed_returns(self._loaded.owner)},
+            | {"probe_missed": _missed_runs(programs) + self._missed_returns()},
             maps=maps,
             programs=programs,
             version=__version__,
@@ -149,6 +152,15 @@ class Reader:
     def arm(self) -> None:
         """Tell the programs that all probes are attached; they then count returns without entry."""
         self._set_first("armed", 1)
+
+    def leave_out(self, pid: int) -> None:
+        """Do not trace this process either; for programs compiled to leave out the tracer."""
+        if "worker" in self._maps:
+            self._set_first("worker", pid)
+
+    def check_access(self) -> None:
+        """Read a map; raises OSError if this process must not."""
+        next(iter(self._maps["armed"].items()))
 
     def add_idle_thread(self, tid: int) -> None:
         """Add a thread that is in no traced call, unless the map of threads has it already."""
@@ -251,9 +263,11 @@ class Reader:
             yield max(values[entered], ended), values[returned], values[abandoned]
 
     def _programs(self) -> Iterator[ProgramStats]:
-        for name, descriptor in self._loaded.programs.items():
-            info = program_info(descriptor)
-            yield ProgramStats(name, info.run_time_ns / 1e9, info.run_count, info.recursion_misses)
+        for name, run_time_ns, runs, misses in self.requests.program_statistics():
+            yield ProgramStats(name, run_time_ns / 1e9, runs, misses)
+
+    def _missed_returns(self) -> int:
+        return 0 if self._loaded.owner is None else self.requests.missed_returns()
 
     def _map_use(self, events: dict[str, int]) -> Iterator[MapUse]:
         """Entries of the maps that can be full. Arrays have room for all of their keys."""

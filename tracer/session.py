@@ -27,6 +27,7 @@ from tracer.loading.parent import Loaded, load, program_for
 from tracer.model.config import Config
 from tracer.model.snapshot import CallAtStart, Snapshot
 from tracer.model.thread_names import matcher
+from tracer.privileges.requests import Requests
 from tracer.reader import Reader
 
 __all__ = ["NOT_IN_THIS_KERNEL", "Session"]
@@ -48,6 +49,7 @@ class Session:
         self._statistics: int | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._reader: Reader | None = None
+        self._requests: Requests | None = None
         self._cgroup: Path | None = None
         self._cgroup_id = 0
 
@@ -79,8 +81,9 @@ class Session:
             # So that the guardian waits for the loader too, if this process is killed meanwhile.
             inherited = (_input_of(self._guardian),)
         self._loaded = load(program, inherited)
+        self._requests = Requests(self._loaded.programs, self._loaded.owner, self._follow_cgroup)
         silence_ns = round(self.config.label_silence_seconds * 1e9)
-        self._reader = Reader(self._loaded, self.config.label, silence_ns)
+        self._reader = Reader(self._loaded, self.config.label, silence_ns, self._requests)
         if self.config.measure_cost:
             self._statistics = _enable_statistics()
         self._set_filter(self._reader)
@@ -91,7 +94,7 @@ class Session:
         """Remove every probe. Safe to call twice."""
         if self._loaded is not None:
             self._loaded.close()
-            self._loaded = self._reader = None
+            self._loaded = self._reader = self._requests = None
         if self._guardian is not None:
             self._guardian.communicate()
             self._guardian = None
@@ -104,12 +107,55 @@ class Session:
 
         Gives back the cells of label values that have been silent, if room for more is scarce.
         """
-        loaded = self._running()
+        self._running()
         assert self._reader is not None
-        self._follow_cgroup(self._reader)
-        by_kprobe = loaded.plan.functions == "kprobe" or loaded.plan.operations == "kprobe_multi"
-        with _alone_on_this_cpu() if by_kprobe else contextlib.nullcontext():
+        if self._cgroup is not None:
+            self._reader.requests.follow_cgroup()
+        with _alone_on_this_cpu() if self.by_kprobe else contextlib.nullcontext():
             return self._reader.read()
+
+    @property
+    def by_kprobe(self) -> bool:
+        """Whether some program does not run while its CPU reads a map by bpf(2)."""
+        plan = self._running().plan
+        return plan.functions == "kprobe" or plan.operations == "kprobe_multi"
+
+    @property
+    def requests(self) -> Requests:
+        """What is read with the rights of this process."""
+        self._running()
+        assert self._requests is not None
+        return self._requests
+
+    @property
+    def map_descriptors(self) -> frozenset[int]:
+        """The descriptors that `snapshot` needs, if something else answers the requests."""
+        return frozenset(one.descriptor for one in self._running().maps.values())
+
+    def leave_out(self, pid: int) -> None:
+        """Do not trace this process either, as the tracer itself is not traced."""
+        self._running()
+        assert self._reader is not None
+        self._reader.leave_out(pid)
+
+    def check_access(self) -> None:
+        """Read a map; raises OSError if this process has no right to."""
+        self._running()
+        assert self._reader is not None
+        self._reader.check_access()
+
+    @property
+    def ask(self) -> Requests:
+        """What answers the requests of `snapshot`: this process or another one."""
+        self._running()
+        assert self._reader is not None
+        return self._reader.requests
+
+    def let_answer(self, requests: Requests) -> None:
+        """From now on let these requests be answered by another process."""
+        self._running()
+        assert self._reader is not None
+        self._reader.requests = requests
 
     @property
     def failures(self) -> dict[str, str]:
@@ -126,16 +172,16 @@ class Session:
         chosen = self.config.filter
         if chosen.pids:
             reader.follow(chosen.pids)
-        self._follow_cgroup(reader)
+        self._follow_cgroup()
         if self.config.label == "port" or self.config.connections:
             reader.set_listening(listening_ports())
 
-    def _follow_cgroup(self, reader: Reader) -> None:
+    def _follow_cgroup(self) -> None:
         """Trace the cgroup that has the path of the filter now; the last one while none has it.
 
         When a service restarts, its cgroup is removed and made again under the same path.
         """
-        if self._cgroup is None:
+        if self._cgroup is None or self._reader is None:
             return
         try:
             directory = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -144,7 +190,7 @@ class Session:
         try:
             number = os.fstat(directory).st_ino
             if number != self._cgroup_id:
-                reader.choose_cgroup(directory)
+                self._reader.choose_cgroup(directory)
                 self._cgroup_id = number
         finally:
             os.close(directory)

@@ -13,17 +13,19 @@ import importlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from syslog import LOG_ERR
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from tracer import __version__
 from tracer.cli.options import CommandGroup
 from tracer.errors import PROGRAM, ProgramError, TracerError, one_line
+from tracer.process.hang_up import null_device
 from tracer.process.journal import say
 
-__all__ = ["commands", "main"]
+__all__ = ["commands", "exit_status", "main"]
 
 _INTERRUPTED, _BROKEN_PIPE = 128 + 2, 128 + 13
 _WRONG_USAGE, _REFUSED = 2, 3
@@ -87,8 +89,20 @@ def _open_standard_descriptors() -> bool:
 
 
 def _run(arguments: list[str] | None) -> int:
+    return exit_status(
+        lambda: commands.main(arguments, prog_name=PROGRAM, standalone_mode=False),
+    )
+
+
+def exit_status(body: Callable[[], object]) -> int:
+    """Run `body` and return the exit status that it returns, or that its error has.
+
+    An error is printed.
+    """
     try:
-        result: Any = commands.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        result = body()
+    except BrokenPipeError:
+        return _broken_pipe()
     except (click.ClickException, TracerError, OSError) as error:
         return _report(error)
     except SystemExit:
@@ -147,5 +161,5 @@ def _usage(error: click.UsageError) -> str:
 
 def _broken_pipe() -> int:
     """The reader (`… | head`) is gone: print nothing, also when Python flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(null_device(), sys.stdout.fileno())
     return _BROKEN_PIPE

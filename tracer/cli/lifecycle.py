@@ -2,6 +2,7 @@
 """A trace from start to end: hold the command, attach, release it, show, wait, summarize."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,29 +12,29 @@ from syslog import LOG_INFO
 from typing import TYPE_CHECKING, TextIO
 
 from tracer.cli.loop import Loop
-from tracer.cli.options import TraceOptions, shown
+from tracer.cli.options import Address, TraceOptions, shown
+from tracer.cli.show import Show, view
+from tracer.cli.worker import Worker
 from tracer.errors import TracerError, UsageError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
-from tracer.process.hang_up import outliving_terminal
+from tracer.process.identity import Identity
+from tracer.process.interpreter import safe_environment
 from tracer.process.journal import in_journal, log_to_stderr, say
 from tracer.process.output import Relay
 from tracer.process.service_manager import ServiceManager, passed_listener
 from tracer.process.signals import Signals
-from tracer.session import NOT_IN_THIS_KERNEL, Session
+from tracer.session import Session
 from tracer.terminal.json_output import json_writers
 from tracer.terminal.rows import Header
 from tracer.terminal.view import (
-    LinesView,
-    LiveView,
-    NoView,
     View,
     is_live_terminal,
-    print_summary,
 )
 
 if TYPE_CHECKING:
     from tracer.exporter.http.config_file import WebConfigFile
+    from tracer.exporter.http.routes import MetricsServer
 
 __all__ = ["METRICS_URL", "Subject", "trace"]
 
@@ -48,7 +49,7 @@ class Subject:
     `command` is started and followed with its children. `owns_terminal`: the user wants to see its
     output, so no live table is drawn unless asked for. `ours`: it is a server or script of this
     program and must end with it. In `hints`, METRICS_URL stands for the URL of the metrics, or for
-    some URL if none are served.
+    some URL if none are served. `identity` is the user that the command runs as, None for the same.
     """
 
     text: str
@@ -57,6 +58,7 @@ class Subject:
     ours: bool = False
     owns_terminal: bool = False
     hints: tuple[str, ...] = ()
+    identity: Identity | None = None
 
 
 def trace(
@@ -81,44 +83,40 @@ def trace(
         child = _start(stack, subject, options, relay)
         session = stack.enter_context(Session(_config(subject, options, child)))
         signals = stack.enter_context(Signals())
-        url = _serve_metrics(stack, options, session, web)
+        listener = _listener(stack, options)
+        server, url = _metrics_server(options, session, web, listener)
         header = Header(_text(subject, child), url, _hints(subject, url))
-        view = make_view(header) if make_view else _view(options, header, stream, live=live)
-        first = session.snapshot()
-        stack.callback(view.end)
-        with outliving_terminal():
-            _warn_of_failures(session)
-            view.begin(first)
+        show = Show(
+            options,
+            header,
+            stream,
+            writers,
+            server,
+            relay,
+            lambda: make_view(header) if make_view else view(options, header, stream, live=live),
+        )
+        worker = stack.enter_context(
+            Worker(session, signals, show.prepare, show.run, show.descriptors(listener))
+        )
+        if listener is not None:
+            listener.close()
+        if (failure := worker.wait_until_ready()) is not None:
+            return failure
         if child is not None:
             child.release()
-        if relay is not None:
-            relay.start(view.say)
+        worker.confine_broker()
         state = f"tracing {header.subject}; " + (f"metrics on {url}" if url else "no metrics")
         manager.ready(state)
         status = Loop(
-            session,
-            view,
+            worker,
             signals,
             child,
-            interval=options.interval,
             duration=options.duration,
             pids=_awaited(subject.filter),
             manager=manager,
             reload=lambda: _reload(manager, state),
         ).run()
-        last = session.snapshot()
-        if relay is not None:
-            relay.finish()
-        failed_to_serve = _failed_to_serve(subject, status)
-        with outliving_terminal():
-            if not failed_to_serve:
-                view.finish(last)
-            view.end()
-            if not options.quiet and not failed_to_serve:
-                print_summary(header, first, last, stream)
-        for write in writers:
-            write(last)
-        return status
+        return worker.finish(silently=_failed_to_serve(subject, status)) or status
 
 
 def _reload(manager: ServiceManager, state: str) -> None:
@@ -157,7 +155,14 @@ def _start(
         output = errors = relay.write_end
     elif options.json:
         output = sys.stderr.fileno()  # standard output is only for the JSON
-    child = StartedCommand(subject.command, dies_with_us=subject.ours, output=output, errors=errors)
+    child = StartedCommand(
+        subject.command,
+        dies_with_us=subject.ours,
+        output=output,
+        errors=errors,
+        identity=subject.identity,
+        environment=safe_environment() if subject.ours else None,
+    )
     stack.enter_context(child)
     if relay is not None:
         relay.close_write_end()
@@ -197,53 +202,45 @@ def _web_config(options: TraceOptions) -> "WebConfigFile | None":
     return WebConfigFile(options.web_config_file)
 
 
-def _serve_metrics(
-    stack: ExitStack, options: TraceOptions, session: Session, web: "WebConfigFile | None"
-) -> str | None:
-    """Return the URL. If the default port is in use, as by another tracer, take a free one."""
+def _listener(stack: ExitStack, options: TraceOptions) -> socket.socket | None:
+    """Listen for the metrics. If the default port is in use, as by another tracer, take a free one.
+
+    It is done before the worker is confined, for a port below 1024.
+    """
     if options.metrics is None:
         return None
-    from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
+    from tracer.exporter.http.listener import listen  # noqa: PLC0415
 
-    server = MetricsServer(
-        options.metrics, session.snapshot, web, options.web_host, passed_listener()
-    )
+    if (passed := passed_listener()) is not None:
+        return stack.enter_context(passed)
     try:
-        server.start()
+        listener = listen(options.metrics)
     except TracerError as error:
-        server.stop()
         if options.metrics_given or error.errno != EADDRINUSE:
             raise
-        free_port = (options.metrics[0], 0)
-        server = MetricsServer(free_port, session.snapshot, web, options.web_host)
-        server.start()
-        taken, free = shown(options.metrics), shown(server.address)
+        listener = listen((options.metrics[0], 0))
+        taken, free = shown(options.metrics), shown(listener.getsockname()[:2])
         say(f"{taken} is in use; metrics are on {free}")
-    stack.callback(server.stop)
+    return stack.enter_context(listener)
+
+
+def _metrics_server(
+    options: TraceOptions,
+    session: Session,
+    web: "WebConfigFile | None",
+    listener: socket.socket | None,
+) -> "tuple[MetricsServer | None, str | None]":
+    """The server, which the worker starts, and the URL."""
+    if listener is None:
+        return None, None
+    from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
+
+    address: Address = listener.getsockname()[:2]
+    server = MetricsServer(address, session.snapshot, web, options.web_host, listener)
     if server.is_exposed:
         say(
-            f"warning: anyone who can connect to {shown(server.address)} can read the metrics; "
+            f"warning: anyone who can connect to {shown(address)} can read the metrics; "
             "give --web.config.file with TLS and passwords, or listen on 127.0.0.1"
         )
     scheme = "http" if web is None or web.current.tls is None else "https"
-    return f"{scheme}://{shown(server.address)}/metrics"
-
-
-def _view(options: TraceOptions, header: Header, stream: TextIO, *, live: bool) -> View:
-    if live:
-        return LiveView(stream, header)
-    # In a terminal, plain lines would mix with the command's output; --no-live asks for them.
-    if options.quiet or (stream.isatty() and options.live is not False):
-        return NoView()
-    return LinesView(stream, header)
-
-
-def _warn_of_failures(session: Session) -> None:
-    """Print one line for all probes that could not be attached; the others count anyway."""
-    by_reason: dict[str, list[str]] = {}
-    for probe, reason in session.failures.items():
-        if reason != NOT_IN_THIS_KERNEL:
-            by_reason.setdefault(reason, []).append(probe)
-    if by_reason:
-        text = "; ".join(f"{', '.join(probes)} ({why})" for why, probes in by_reason.items())
-        say(f"not attached: {text}")
+    return server, f"{scheme}://{shown(address)}/metrics"

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""The main loop of a trace: wait, show the numbers, pass signals on, stop."""
+"""The main loop of a trace: wait, answer the worker, pass signals on, stop."""
 
 import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tracer.cli.worker import Worker
 from tracer.process.command import StartedCommand
-from tracer.process.hang_up import is_session_leader, leave_lost_terminal, outliving_terminal
+from tracer.process.hang_up import is_session_leader, leave_lost_terminal
 from tracer.process.service_manager import ServiceManager
 from tracer.process.signals import Signals
-from tracer.session import Session
-from tracer.terminal.view import View
 
 __all__ = ["Loop"]
 
 _GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+_LOOK_SECONDS = 1.0  # how often to look whether the traced processes have ended
 
 
 class Loop:
-    """Waits for the next interval, a signal, the end of the command or the end of the time.
+    """Waits for a signal, the end of the worker or the command, or the end of the time.
 
     Without a `child` it runs until all `pids` have ended; without `pids` until it is stopped.
     Under a service manager SIGHUP means `reload`; else it ends the trace like SIGTERM.
@@ -27,19 +27,16 @@ class Loop:
 
     def __init__(
         self,
-        session: Session,
-        view: View,
+        worker: Worker,
         signals: Signals,
         child: StartedCommand | None,
         *,
-        interval: float,
         duration: float | None,
         pids: Sequence[int],
         manager: ServiceManager,
         reload: Callable[[], None],
     ) -> None:
-        self._session, self._view, self._signals, self._child = session, view, signals, child
-        self._interval = interval
+        self._worker, self._signals, self._child = worker, signals, child
         self._pids = pids
         self._manager, self._reload = manager, reload
         self._stop_at = time.monotonic() + duration if duration else None
@@ -48,33 +45,24 @@ class Loop:
 
     def run(self) -> int:
         """Return the exit status."""
-        tick = time.monotonic() + self._interval
         while not self._is_over():
             now = time.monotonic()
             if self._stop_at is not None and now >= self._stop_at:
                 self._time_is_up()
                 continue
-            if now >= tick:
-                self._update()
-                tick = max(tick + self._interval, now)
             self._manager.alive()
-            arrived = self._signals.wait(self._next_event(tick) - time.monotonic())
+            arrived = self._signals.wait(self._next_event() - time.monotonic())
             if arrived is not None and arrived.number != signal.SIGCHLD:
                 self._signalled(arrived.number, to_group=arrived.to_group)
         return self._status or 0
 
-    def _next_event(self, tick: float) -> float:
-        times = [tick]
+    def _next_event(self) -> float:
+        times = [time.monotonic() + _LOOK_SECONDS]
         if self._stop_at is not None:
             times.append(self._stop_at)
         if self._manager.alive_seconds is not None:
             times.append(time.monotonic() + self._manager.alive_seconds)
         return min(times)
-
-    def _update(self) -> None:
-        snapshot = self._session.snapshot()
-        with outliving_terminal():
-            self._view.update(snapshot)
 
     def _is_over(self) -> bool:
         if self._status is not None:
@@ -85,6 +73,8 @@ class Loop:
                 self._status = 0  # --duration ended it
         elif self._pids and not any(Path(f"/proc/{pid}").is_dir() for pid in self._pids):
             self._status = 0
+        if self._status is None:
+            self._status = self._worker.poll()
         return self._status is not None
 
     def _time_is_up(self) -> None:

@@ -14,7 +14,8 @@ from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, server_options
 from tracer.errors import UnsupportedError, UsageError
 from tracer.model.config import Filter
-from tracer.process.interpreter import own_python
+from tracer.process.identity import Identity, become, user_behind_sudo, user_for
+from tracer.process.interpreter import own_python, safe_environment
 from tracer.sandbox.addresses import parse
 from tracer.sandbox.settings import Settings
 
@@ -68,6 +69,11 @@ def _address_pattern(text: str) -> str:
     metavar="ADDR:PORT",
     help="With --sandbox: where it may bind to; default loopback. Repeatable.",
 )
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="As root: run the script as this user. Default: the one behind sudo, else root.",
+)
 @server_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -80,6 +86,7 @@ def command(
     time: int | None,
     connect: tuple[str, ...],
     listen: tuple[str, ...],
+    user: str | None,
     options: TraceOptions | None,
 ) -> int:
     """Run SCRIPT with its ARGUMENTS; with --trace, trace its socket calls.
@@ -91,14 +98,16 @@ def command(
         raise click.UsageError("--connect and --listen need --sandbox")
     settings = Settings(sandbox, memory, time, connect, listen)
     command_line = _command_line(script, arguments, settings)
+    identity = user_for(user, user_behind_sudo())
     if options is None:
-        _become(command_line)
+        _become(command_line, identity)
     subject = Subject(
         text=" ".join((script, *arguments)),
         filter=Filter(),
         command=command_line,
         ours=True,
         owns_terminal=True,
+        identity=identity,
     )
     return trace(subject, options)
 
@@ -138,7 +147,11 @@ def _check_python(script: str) -> None:
         raise UsageError("run", script, str(error)) from error
 
 
-def _become(command_line: tuple[str, ...]) -> NoReturn:
+def _become(command_line: tuple[str, ...], identity: Identity | None) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(command_line[0], command_line)
+    environment = safe_environment()
+    if identity is not None:
+        become(identity)
+        environment |= identity.environment
+    os.execve(command_line[0], command_line, environment)

@@ -2,6 +2,7 @@
 """`lunatik-socket serve`: servers built on the socket API, traced on request."""
 
 import ipaddress
+import os
 import signal
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -20,6 +21,9 @@ from tracer.cli.options import (
 )
 from tracer.errors import UsageError
 from tracer.model.config import Filter
+from tracer.privileges.confine import confine
+from tracer.privileges.powers import SERVER
+from tracer.process.identity import service_user, user_for
 from tracer.process.interpreter import own_command
 from tracer.process.journal import log_to_stderr, say
 
@@ -61,6 +65,11 @@ def _listening(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 default="info",
                 show_default=True,
                 help="What to log on standard error.",
+            ),
+            click.option(
+                "--user",
+                metavar="NAME",
+                help="As root: run the server as this user. Default: lunatik-socket, or nobody.",
             ),
             click.option(
                 "--idle-timeout",
@@ -139,6 +148,7 @@ def _socks4(
     max_requests_per_address: int | None,
     idle_timeout: float | None,
     log_level: str,
+    user: str | None,
     connect_timeout: float | None,
     request_timeout: float | None,
     users: tuple[str, ...],
@@ -163,7 +173,7 @@ def _socks4(
     )
     config = _checked(lambda: Socks4Config(**settings))
     if options is None:
-        return _serve(Socks4Server(config), log_level, lambda: _warn(listen, "use the proxy"))
+        return _serve(Socks4Server(config), log_level, user, lambda: _warn(listen, "use the proxy"))
     hint = f"try: curl --socks4 {shown(_reachable(listen))} {METRICS_URL}"
     return _trace_server(context, "SOCKSv4 proxy", listen, options, hints=(hint,) * bool(listen[1]))
 
@@ -188,6 +198,7 @@ def _echo(
     max_datagrams: int | None,
     idle_timeout: float | None,
     log_level: str,
+    user: str | None,
     options: TraceOptions | None,
 ) -> int:
     """Run an echo server, on TCP and UDP at the same port."""
@@ -202,7 +213,9 @@ def _echo(
     )
     config = _checked(lambda: EchoConfig(**settings))
     if options is None:
-        return _serve(EchoServer(config), log_level, lambda: _warn(listen, "use the echo server"))
+        return _serve(
+            EchoServer(config), log_level, user, lambda: _warn(listen, "use the echo server")
+        )
     return _trace_server(context, "echo server", listen, options, hints=())
 
 
@@ -231,13 +244,18 @@ def _reachable(listen: Address) -> Address:
     return ("127.0.0.1", listen[1]) if listen[0] == "0.0.0.0" else listen
 
 
-def _serve(server: _Server, log_level: str, warn: Callable[[], None]) -> int:
+def _serve(server: _Server, log_level: str, user: str | None, warn: Callable[[], None]) -> int:
     import logging  # noqa: PLC0415
 
     logging.logProcesses = False  # saves a getpid(2) per record, which the format does not show
     log_to_stderr(log_level.upper(), "%(asctime)s %(levelname)s %(message)s")
+    identity = user_for(user, service_user())
     server.open()
     warn()
+    if os.geteuid() or identity is not None:  # else --user root
+        import encodings.idna  # noqa: F401, PLC0415 - later it may not be allowed to read the file
+
+        confine(SERVER, identity)
 
     def stop(number: int, _frame: object) -> None:
         server.stop()
@@ -277,6 +295,7 @@ def _trace_server(
 
 _OWN_OPTIONS = {
     "listen",
+    "user",
     "max_clients",
     "max_clients_per_address",
     "max_requests_per_address",

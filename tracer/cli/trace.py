@@ -14,6 +14,7 @@ from tracer.cli.lifecycle import Subject, trace
 from tracer.cli.options import TraceOptions, overrides, tracing_options
 from tracer.model.config import Filter
 from tracer.model.thread_names import automaton, is_pattern, matcher
+from tracer.process.identity import user_behind_sudo, user_for
 from tracer.process.journal import say
 
 __all__ = ["command"]
@@ -49,6 +50,11 @@ _VARIABLES = "LUNATIK_SOCKET_TRACE"
     multiple=True,
     help="Trace only threads of this name or pattern (nginx*); may be repeated.",
 )
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="As root: run the COMMAND as this user. Default: the one behind sudo, else root.",
+)
 @click.option("--cgroup", help="Trace only processes in or below this cgroup.")
 @click.option(
     "--all",
@@ -67,6 +73,7 @@ def command(
     pids: tuple[int, ...],
     follow_children: bool,
     comms: tuple[str, ...],
+    user: str | None,
     cgroup: str | None,
     everything: bool,
     command_line: tuple[str, ...],
@@ -100,6 +107,8 @@ def command(
         everything=everything,
         command_line=command_line,
     )
+    if user is not None and not command_line:
+        raise click.UsageError("--user needs a COMMAND")
     chosen = Filter(pids=pids, follow_forks=follow_children, comms=comms, cgroup=cgroup)
     if comms and not command_line:
         say(_running(comms))
@@ -108,6 +117,7 @@ def command(
         filter=chosen,
         command=command_line or None,
         owns_terminal=bool(command_line),
+        identity=user_for(user, user_behind_sudo()) if command_line else None,
     )
     if command_line and not options.metrics_given:
         options = replace(options, metrics=None)  # a command rarely lives until a scrape

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.doctor import toolchain
+from tracer.doctor.confinement import broker_rights, worker_rights
 from tracer.errors import TracerError, UnsupportedError
 from tracer.kernel import trial_programs
 from tracer.kernel.capabilities import (
@@ -171,6 +172,8 @@ _CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("fentry", False, _mechanism("fentry")),
     ("bcc", True, toolchain.bcc_version),
     ("compiler", True, toolchain.compile_trial),
+    ("worker", True, worker_rights),
+    ("broker", True, broker_rights),
     ("pid namespace", False, _pid_namespace),
     ("cgroup", False, _cgroup),
 )
@@ -182,6 +185,8 @@ _HINTS = {
     "jit": _AS_ROOT,
     "btf": "needs a kernel with CONFIG_DEBUG_INFO_BTF; distribution kernels have it",
     "tracefs": "mount -t tracefs tracefs /sys/kernel/tracing",
+    "worker": _AS_ROOT,
+    "broker": _AS_ROOT,
     "operations": "needs a kernel with CONFIG_FPROBE; distribution kernels have it",
     "pid namespace": "mount /proc",
     "cgroup": "mount -t cgroup2 cgroup2 /sys/fs/cgroup",

@@ -11,7 +11,7 @@ from typing import Any
 from tracer.errors import TracerError, UnsupportedError
 from tracer.kernel.capabilities import require_rights
 from tracer.kernel.libbpf import libbpf
-from tracer.process.interpreter import loader_interpreter
+from tracer.process.interpreter import loader_interpreter, safe_environment
 
 __all__ = ["bcc_version", "compile_trial", "libbpf_version"]
 
@@ -57,7 +57,7 @@ def compile_trial() -> str:
 def _trial() -> dict[str, Any]:
     """The result of tracer/doctor/bcc_trial.py, run once."""
     interpreter = loader_interpreter()
-    command = [interpreter, "-c", _START, str(Path(__file__).parents[2])]
+    command = [interpreter, "-P", "-c", _START, str(Path(__file__).parents[2])]
     try:
         done = subprocess.run(
             command,
@@ -66,6 +66,7 @@ def _trial() -> dict[str, Any]:
             text=True,
             timeout=_TIMEOUT_SECONDS,
             check=False,
+            env=safe_environment(),
         )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:

@@ -27,7 +27,7 @@ from tracer.loading.operation_layer import targets_of_call
 from tracer.loading.plan import Plan, make_plan
 from tracer.loading.source import Program, build
 from tracer.model.config import Config
-from tracer.process.interpreter import loader_interpreter
+from tracer.process.interpreter import loader_interpreter, safe_environment
 
 __all__ = ["Loaded", "load", "order_for", "program_for"]
 
@@ -45,9 +45,9 @@ _OUT_OF_MEMORY = (
     "map segment",
 )
 _MORE_MEMORY = "raise the memory limit (ulimit -v, MemoryMax=)"
-# Without this, the first entry is the current directory, where any user may have put a module.
+# Not from the current directory (-P), where any user may have put a module.
 _START = (
-    "import sys; sys.path[0] = sys.argv[2]; "
+    "import sys; sys.path.insert(0, sys.argv[2]); "
     "from tracer.loading import child; child.main(int(sys.argv[1]))"
 )
 
@@ -150,6 +150,7 @@ def _start_loader(
         child = subprocess.Popen(
             [
                 loader_interpreter(),
+                "-P",
                 "-c",
                 _START,
                 str(theirs.fileno()),
@@ -159,6 +160,7 @@ def _start_loader(
             stdin=request,
             stdout=log,
             stderr=log,
+            env=safe_environment(),
         )
     ours.settimeout(_TIMEOUT_SECONDS)
     return ours, child

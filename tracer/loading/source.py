@@ -263,6 +263,7 @@ def _maps(
         "calls",
         "threads",
         "armed",
+        *(["worker"] * bool(config.tracer_pid)),
         *(layer.MAPS if layer.functions else ()),
         *(("labelled_cells", "label_values", "grace_period") if config.label is not None else ()),
         *(connections.MAPS if connections else ["listening"] * (config.label == "port")),

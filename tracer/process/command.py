@@ -6,11 +6,12 @@ import ctypes
 import errno
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
 from tracer.errors import TracerError
+from tracer.process.identity import Identity, become
 
 __all__ = ["CommandError", "StartedCommand"]
 
@@ -42,7 +43,8 @@ class StartedCommand:
 
     With `dies_with_us` the kernel kills it when this process ends, even by SIGKILL. A command that
     was not released yet ends with this process in any case. `output` and `errors` are descriptors
-    for its standard output and standard error. Make it before any thread is started: it forks.
+    for its standard output and standard error; `identity` is the user that it runs as, None for the
+    same. Make it before any thread is started: it forks.
     """
 
     def __init__(
@@ -52,8 +54,14 @@ class StartedCommand:
         dies_with_us: bool = False,
         output: int | None = None,
         errors: int | None = None,
+        identity: Identity | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._command = tuple(command)
+        self._identity = identity
+        self._environment = dict(os.environ if environment is None else environment)
+        if identity is not None:
+            self._environment |= identity.environment
         # Loaded before the fork: the child only makes system calls.
         self._libc = ctypes.CDLL(None, use_errno=True) if dies_with_us else None
         self._redirections = [(s, t) for s, t in ((output, 1), (errors, 2)) if s is not None]
@@ -114,7 +122,7 @@ class StartedCommand:
             os.close(self._pipes.failure[0])
             self._prepare()
             if os.read(self._pipes.gate[0], 1):
-                os.execvp(self._command[0], self._command)
+                os.execvpe(self._command[0], self._command, self._environment)
         except OSError as error:
             os.write(self._pipes.failure[1], str(error.errno).encode())
         except BaseException:  # the child must never continue as a second tracer
@@ -123,6 +131,8 @@ class StartedCommand:
             os._exit(status)
 
     def _prepare(self) -> None:
+        if self._identity is not None:
+            become(self._identity)  # clears the signal that is set next
         if self._libc is not None:
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         for source, target in self._redirections:

@@ -12,11 +12,12 @@ JSON is written.
 
 import contextlib
 import errno
+import functools
 import os
 import termios
 from collections.abc import Iterator
 
-__all__ = ["is_session_leader", "leave_lost_terminal", "outliving_terminal"]
+__all__ = ["is_session_leader", "leave_lost_terminal", "null_device", "outliving_terminal"]
 
 _STANDARD_DESCRIPTORS = (0, 1, 2)
 
@@ -33,11 +34,15 @@ def leave_lost_terminal() -> bool:
     """
     lost = [descriptor for descriptor in _STANDARD_DESCRIPTORS if _has_hung_up(descriptor)]
     if lost:
-        null = os.open(os.devnull, os.O_RDWR)
         for descriptor in lost:
-            os.dup2(null, descriptor)
-        os.close(null)
+            os.dup2(null_device(), descriptor)
     return bool(lost)
+
+
+@functools.cache
+def null_device() -> int:
+    """A descriptor of /dev/null. A process that is confined later opens it before."""
+    return os.open(os.devnull, os.O_RDWR)
 
 
 @contextlib.contextmanager

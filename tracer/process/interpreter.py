@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["loader_interpreter", "own_command", "own_python"]
+__all__ = ["loader_interpreter", "own_command", "own_python", "safe_environment"]
 
 _SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -29,6 +29,18 @@ def own_python(code: str, *arguments: str) -> tuple[str, ...]:
         f"import sys; sys.path.append({directory!r}); {code}",
         *arguments,
     )
+
+
+def safe_environment() -> dict[str, str]:
+    """The environment without entries of PYTHONPATH that depend on the current directory.
+
+    An empty entry stands for the current directory, where any user may have put a module.
+    """
+    environment = dict(os.environ)
+    entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    if kept := [entry for entry in entries if os.path.isabs(entry)]:  # noqa: PTH117
+        environment["PYTHONPATH"] = os.pathsep.join(kept)
+    return environment
 
 
 def loader_interpreter() -> str:

@@ -29,6 +29,10 @@ class Relay:
         if self._thread is None:
             os.close(self._read_end)
 
+    def fileno(self) -> int:
+        """The end to read from."""
+        return self._read_end
+
     def close_write_end(self) -> None:
         """Close this process's copy, so that the pipe ends when the command does."""
         if self.write_end >= 0:

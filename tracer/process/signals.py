@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -50,6 +51,7 @@ class Signals:
         self._descriptor = _signalfd(self._numbers)
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLIN)
+        self._watched: dict[int, Callable[[], None]] = {}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,10 +60,34 @@ class Signals:
         os.close(self._descriptor)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
+    def watch(self, descriptor: int, act: Callable[[], None]) -> None:
+        """Let `wait` call `act` when the descriptor is readable or its other end is closed."""
+        self._watched[descriptor] = act
+        self._poll.register(descriptor, select.POLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Undo `watch`, before the descriptor is closed."""
+        del self._watched[descriptor]
+        self._poll.unregister(descriptor)
+
     def wait(self, seconds: float) -> Arrived | None:
-        """Return the next signal; None if none came within `seconds`, or within a day."""
+        """Return the next signal; None if none came within `seconds`, or within a day.
+
+        Also returns None after a watched descriptor was served.
+        """
         milliseconds = math.ceil(min(max(0.0, seconds), _LONGEST_SECONDS) * 1000)
-        return self._read() if self._poll.poll(milliseconds) else None
+        ready = {descriptor for descriptor, _ in self._poll.poll(milliseconds)}
+        for descriptor in ready - {self._descriptor}:
+            self._watched[descriptor]()
+        return self._read() if self._descriptor in ready else None
+
+    def wait_for_watched(self, seconds: float) -> None:
+        """Serve the watched descriptors, and leave signals for `wait`."""
+        watched = select.poll()
+        for descriptor in self._watched:
+            watched.register(descriptor, select.POLLIN)
+        for descriptor, _ in watched.poll(math.ceil(seconds * 1000)):
+            self._watched[descriptor]()
 
     def _read(self) -> Arrived | None:
         with contextlib.suppress(BlockingIOError):

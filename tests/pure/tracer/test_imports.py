@@ -20,6 +20,7 @@ FOLDERS = {
     "kernel",
     "loading",
     "model",
+    "privileges",
     "process",
     "sandbox",
     "terminal",
