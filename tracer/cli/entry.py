@@ -90,9 +90,9 @@ def _run(arguments: list[str] | None) -> int:
         result: Any = commands.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except (click.ClickException, TracerError, OSError) as error:
         return _report(error)
-    except SystemExit:
-        # Only click and rich raise this, on a broken pipe.
-        return _broken_pipe()
+    except SystemExit as ended:
+        # click raises this with 0 after the words of a completion; click and rich on a broken pipe.
+        return _broken_pipe() if ended.code else 0
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except (MemoryError, RuntimeError) as error:
