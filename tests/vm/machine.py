@@ -2,7 +2,7 @@
 """Boots a kernel under QEMU's software emulation and runs one shell command in it as root."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.vm import initramfs
@@ -45,25 +45,38 @@ def run(
     on_line: Callable[[str], None] = print,
     memory: str = "2G",
     cpus: int = 2,
+    files: Path = Path("/"),
+    within: Sequence[str] = (),
+    init: str | None = None,
 ) -> int:
     """Run *command* with the shell, as root, on *kernel*; returns its exit status.
 
     *results* is the only host directory that the guest can write to, as /run/results. *on_line* is
     called with each line of output. Raises PlaceError when the guest ends without a status, after
     a panic or because *timeout* (seconds, for boot and command together) ran out.
+
+    The guest's root is the host's directory *files*, read-only under an overlay. *within* is a
+    command that runs QEMU where these files are mounted. *init* is a shell script to execute as
+    process 1 in place of the usual one; it then has to see that *command*, which is in
+    /run/results/test, is run and its status written.
     """
     status = results / "status"
     status.unlink(missing_ok=True)
-    (results / "command").write_text(COMMAND % (timeout - LAST_WORDS_SECONDS, command))
+    started = COMMAND % (timeout - LAST_WORDS_SECONDS, command)
+    (results / "command").write_text(init or started)
+    (results / "test").write_text(started)
     (results / "initramfs").write_bytes(initramfs.build(kernel))
-    ended = attend(_qemu(kernel, results, memory, cpus), timeout, on_line) is not None
+    ended = (
+        attend([*within, *_qemu(kernel, results, files, memory, cpus)], timeout, on_line)
+        is not None
+    )
     if not (ended and status.exists()):
         why = "the guest died" if ended else f"the guest did not finish within {timeout:.0f} s"
         raise PlaceError(f"{why}; the console's last lines:\n{_tail(results)}")
     return int(status.read_text())
 
 
-def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
+def _qemu(kernel: Kernel, results: Path, files: Path, memory: str, cpus: int) -> list[str]:
     # KVM is not used even where /dev/kvm exists: under nested virtualisation it may hang.
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
@@ -78,7 +91,7 @@ def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
         "-serial", f"file:{results / 'console.log'}",
         "-device", "virtio-serial-pci",
         "-chardev", "file,id=output,path=/dev/stdout", "-device", "virtserialport,chardev=output",
-        *_share("host", Path("/"), ",readonly=on"),
+        *_share("host", files, ",readonly=on"),
         *_share("results", results),
     ]  # fmt: skip
 
