@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-run_packages=(python3-bpfcc python3-venv curl)
+run_packages=(python3-bpfcc libseccomp2 python3-venv curl)
 test_packages=(
 	bpftool bpftrace clang-format gcc iproute2 libc6-dev prometheus strace # tests on this machine
 	chromium chromium-driver                                               # tests of the live page

@@ -25,6 +25,8 @@
  */
 #pragma once
 
+#include "current.h"
+
 #ifdef FILTER_PIDS
 struct followed_row {
 	u8 is_followed[64];
@@ -97,12 +99,34 @@ BPF_CGROUP_ARRAY(cgroups, 1);
 #ifdef CGROUP_LEVEL
 BPF_ARRAY(cgroup_made_anew, u64, 1);
 
+/*
+ * The id of the cgroup of this level that the thread is in, itself or by one below; zero if none.
+ * On 5.10 tracing programs must not call the helper. Until 6.0 the ids are in struct cgroup.
+ */
+static __always_inline u64 ancestor_cgroup_id(void)
+{
+#ifdef CGROUP_ANCESTOR_IDS
+	void *set = 0, *cgroup = 0;
+	int level = 0;
+	u64 id = 0;
+
+	READ_FIELD(&set, bpf_get_current_task(), TASK_STRUCT_CGROUPS);
+	READ_FIELD(&cgroup, set, CSS_SET_DFL_CGRP);
+	READ_FIELD(&level, cgroup, CGROUP_LEVEL_OF);
+	if (level >= CGROUP_LEVEL)
+		READ_FIELD(&id, cgroup, CGROUP_ANCESTOR_IDS + CGROUP_LEVEL * 8);
+	return id;
+#else
+	return bpf_get_current_ancestor_cgroup_id(CGROUP_LEVEL);
+#endif
+}
+
 static __always_inline bool is_in_cgroup_made_anew(void)
 {
 	u32 zero = 0;
 	u64 *id = cgroup_made_anew.lookup(&zero);
 
-	return id && *id && bpf_get_current_ancestor_cgroup_id(CGROUP_LEVEL) == *id;
+	return id && *id && ancestor_cgroup_id() == *id;
 }
 #else
 static __always_inline bool is_in_cgroup_made_anew(void)

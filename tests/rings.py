@@ -27,27 +27,41 @@ from tracer.kernel.mechanisms import MECHANISMS, prove
 __all__: list[str] = []
 
 # The tests that run in the VM: those that depend on the kernel. The exporter, the page and the
-# command line use the same session, and compiling one more takes a minute there.
+# command line use the same session, and compiling one more takes long there.
 VM_TESTS = [
-    f"tests/kernel/{name}.py"
+    f"tests/kernel/{name}"
     # First those that start tracers of their own. The others share three, which run to the end.
     for name in (
-        "loading/test_hand_over",
-        "bpf/test_in_kernel",
-        "bpf/test_kernel_module",
-        "bpf/test_exact",
-        "bpf/test_errors",
-        "bpf/test_functions",
+        "loading/test_hand_over.py::test_sigkill_leaves_nothing",
+        "loading/test_hand_over.py"
+        "::test_probes_of_a_dead_tracer_are_removed_and_those_of_a_live_one_stay",
+        "bpf/test_in_kernel.py",
+        "bpf/test_kernel_module.py",
+        # Each filter and each label
+        "bpf/test_filters.py::test_process",
+        "bpf/test_filters.py::test_patterns_of_names_of_threads[pattern and name]",
+        "bpf/test_filters.py::test_cgroup_made_anew",
+        "bpf/test_labels.py::test_labels_and_filters_of_functions",
+        "bpf/test_label_port.py",
+        "bpf/test_exact.py",
+        "bpf/test_errors.py",
+        "bpf/test_functions.py",
     )
 ]
 # Further tests for `kernels`: those whose results are in the document or differ between kernels.
 KERNEL_TESTS = [
-    f"tests/kernel/{name}.py"
+    f"tests/kernel/{name}"
     for name in (
-        "bpf/test_coverage",
-        "bpf/test_calls_at_the_edge",
-        "bpf/test_threads",
-        "bpf/test_cost",
+        "bpf/test_filters.py::test_pid_max_raised_while_tracing",
+        "bpf/test_labels.py::test_label_pid_beyond_the_cap_is_other",
+        "bpf/test_labels.py::test_label_values_and_not_cells_are_limited",
+        "bpf/test_labels.py::test_labels_with_the_same_text_are_one_series_and_others_are_not",
+        "bpf/test_in_flight_by_label.py"
+        "::test_a_call_in_flight_has_the_label_with_which_it_counts_later[port]",
+        "bpf/test_coverage.py",
+        "bpf/test_calls_at_the_edge.py",
+        "bpf/test_threads.py",
+        "bpf/test_cost.py",
     )
 ]
 KERNEL = "6.1"
@@ -56,7 +70,7 @@ KERNEL = "6.1"
 def main() -> int:
     """Run the rings that the arguments name; returns 0 if all tests passed."""
     if sys.argv[1:2] == ["kernels"]:
-        return _documented("tests.vm.ring", *sys.argv[2:], "--", "-q", *VM_TESTS, *KERNEL_TESTS)
+        return _documented("tests.vm.ring", *sys.argv[2:], "--", *VM_TESTS, *KERNEL_TESTS)
     if sys.argv[1:2] == ["userlands"]:
         return _documented("tests.userlands.ring", *sys.argv[2:], "--", "-q")
     return _both(sys.argv[1:])
@@ -74,7 +88,7 @@ def _both(arguments: list[str]) -> int:
     begun = time.monotonic()
     with tempfile.NamedTemporaryFile() as log:
         machine = subprocess.Popen(
-            [sys.executable, "-m", "tests.vm.ring", KERNEL, "--", "-q", *VM_TESTS],
+            [sys.executable, "-m", "tests.vm.ring", KERNEL, "--", *VM_TESTS],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

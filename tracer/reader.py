@@ -1,37 +1,34 @@
 # SPDX-License-Identifier: MIT
 """Read the maps into a Snapshot, and write the settings into the maps.
 
-This is the one module that knows what the values in the maps mean. The positions of their fields
-come from bcc (`tracer.model.layout`).
+With `tracer.labels`, this is the one module that knows what the values in the maps mean. The
+positions of their fields come from bcc (`tracer.model.layout`).
 """
 
-import contextlib
-import functools
 import platform
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from threading import Lock
 
 from tracer import __version__
-from tracer.kernel.cgroups import cgroup_of_thread, cgroup_path
+from tracer.cells import Cell, CellFields
 from tracer.kernel.kprobe_events import missed_returns
 from tracer.kernel.maps import sum_of_cpus
 from tracer.kernel.program_info import program_info
+from tracer.labels import Labels
 from tracer.loading.attachments import COPY
 from tracer.loading.parent import Loaded
 from tracer.loading.source import EVENTS, LOST_REASONS
-from tracer.model.errnos import ERRNO_NAMES
-from tracer.model.layout import VALUE, Layout
+from tracer.model.layout import VALUE
 from tracer.model.operations import (
     FUNCTIONS,
     OPERATIONS,
     PATHS,
     TRANSPORTS,
-    Bytes,
     system_calls,
 )
 from tracer.model.snapshot import (
+    OTHER,
     Aggregate,
     CallAtStart,
     InFlight,
@@ -50,22 +47,23 @@ _FUNCTIONS = {function.name: function for function in FUNCTIONS}
 _OPERATION_OF_CALL = {call.name: operation.name for operation, call in system_calls()}
 _NUMBER_OF_IDLE_THREAD = (1 << 32) - 1  # MADE_BY_TRACER of bpf/in_flight.h
 
-_Cell = tuple[int, str | None, Aggregate]
-
 
 class Reader:
     """Reads the maps of one session, and writes those that the tracer sets.
 
-    `label` is the extra label's name, or None. `in_flight_at_start` becomes part of each snapshot.
+    `label` is the extra label's name, or None; the cells of a value that has been silent for
+    `silence_ns` are given back when room is scarce. `in_flight_at_start` becomes part of each
+    snapshot. Several threads may call `read`.
     """
 
     in_flight_at_start: tuple[CallAtStart, ...] = ()
 
-    def __init__(self, loaded: Loaded, label: str | None) -> None:
+    def __init__(self, loaded: Loaded, label: str | None, silence_ns: int) -> None:
         self._loaded, self._maps, self._label = loaded, loaded.maps, label
-        self._cell = _CellFields(self._maps["cells"].layout.value)
+        self._labels = Labels(self._maps, label, silence_ns) if label else None
+        self._cell = CellFields(self._maps["cells"].layout.value)
         self._threads_added = 0
-        self._labels_of_calls: dict[tuple[int, int], bytes] = {}
+        self._lock = Lock()
 
     def read(self) -> Snapshot:
         """All numbers as of now.
@@ -73,12 +71,16 @@ class Reader:
         Durations are read before entries and returns, so there is no duration of a call that has
         not returned.
         """
-        label = self._label
+        with self._lock:
+            return self._read()
+
+    def _read(self) -> Snapshot:
+        labels, now_ns = self._labels, time.monotonic_ns()
         cells = {name: list(self._cells(name)) for name in ("cells", "function_cells")}
-        labelled = list(self._labelled_cells(label)) if label else []
+        labelled = list(labels.cells(now_ns)) if labels else []
         operations = [_operation_series(*cell) for cell in cells["cells"]]
         operations += [_operation_series(*cell) for cell in labelled if cell[0] < _CELLS]
-        in_flight = tuple(self._in_flight_by_label(label)) if label else ()
+        in_flight = tuple(labels.in_flight()) if labels else ()
         operations += _series_without_a_return(in_flight, operations)
         functions = [self._function_series(*cell) for cell in cells["function_cells"]]
         functions += [
@@ -89,6 +91,9 @@ class Reader:
         probes = (*self._operation_probes(), *self._function_probes())
         events = dict(zip(EVENTS, (values[0] for values in self._sums("events")), strict=True))
         programs = tuple(self._programs())
+        maps = tuple(self._map_use(events))
+        if labels:
+            labels.give_back(now_ns)
         return Snapshot(
             monotonic_ns=time.monotonic_ns(),
             operations=_merged([*operations, *_operations_in_the_kernel(functions)]),
@@ -96,11 +101,11 @@ class Reader:
             probes=probes,
             lost={reason: events[reason] for reason in LOST_REASONS}
             | {"probe_missed": _missed_runs(programs) + missed_returns(self._loaded.owner)},
-            maps=tuple(self._map_use(events)),
+            maps=maps,
             programs=programs,
             version=__version__,
             kernel=platform.release(),
-            label_name=label,
+            label_name=self._label,
             in_flight_at_start=self.in_flight_at_start,
             in_flight=in_flight,
             other_label=events["other_label"],
@@ -148,51 +153,6 @@ class Reader:
         found = {call.number("pid_tgid", value) & 0xFFFFFFFF for _, value in calls.items()}
         return found | {key.number(VALUE, tid) for tid, _ in threads.items()}
 
-    def _in_flight_by_label(self, label: str) -> Iterator[InFlight]:
-        """The calls in flight by operation, transport and label value.
-
-        A value that found no room in `label_values` is "other": so the call will be counted when it
-        returns.
-        """
-        values = self._maps["label_values"]
-        known = {bytes(key) for key, _ in values.items()}
-        is_full = len(known) >= values.capacity
-        starts: dict[tuple[str, str, str], list[int]] = {}
-        for operation, transport, value, start_ns in self._calls_in_flight(label):
-            has_room = not is_full or value.ljust(values.key_size, b"\0") in known
-            text = _label_text(label, value) if has_room else "other"
-            key = (OPERATIONS[operation].name, TRANSPORTS[transport], text)
-            starts.setdefault(key, []).append(start_ns)
-        for key, found in starts.items():
-            yield InFlight(*key, len(found), min(found))
-
-    def _calls_in_flight(self, label: str) -> Iterator[tuple[int, int, bytes, int]]:
-        """Operation, transport, label value as in the maps, and start (ns) of each call in flight.
-
-        All 8,192 slots are read, and almost all of them are free. So the starts are cut out of the
-        bytes in one step, and Python code looks only at the calls in flight. The name and the
-        cgroup of a thread are read from /proc once for each call.
-        """
-        layout = self._maps["calls"].layout.value
-        start, words = layout["start_ns"].words.start, layout.size // 8
-        labels: dict[tuple[int, int], bytes] = {}
-        for name in ("calls", "threads"):
-            for values in self._maps[name].values():
-                for i, start_ns in enumerate(values.cast("Q")[start::words].tolist()):
-                    if not start_ns:
-                        continue
-                    call = values[i * layout.size : (i + 1) * layout.size]
-                    number = functools.partial(layout.number, raw=call)
-                    if number("bytes") == Bytes.UNCOUNTED:
-                        continue
-                    ids = number("pid_tgid")
-                    known = self._labels_of_calls.get((ids, start_ns))
-                    known = known or _label_of_call(label, ids, number("port"))
-                    if known is not None:  # else its thread has ended
-                        labels[ids, start_ns] = known
-                        yield number("operation"), number("transport"), known, start_ns
-        self._labels_of_calls = labels
-
     def _set_first(self, name: str, value: int) -> None:
         layout = self._maps[name].layout
         self._maps[name].update(layout.key.pack(**{VALUE: 0}), layout.value.pack(**{VALUE: value}))
@@ -204,27 +164,11 @@ class Reader:
             for _, values in source.items():
                 yield sum_of_cpus(values, source.field_size)
 
-    def _cells(self, name: str) -> Iterator[_Cell]:
+    def _cells(self, name: str) -> Iterator[Cell]:
         """Cells without a label: of all calls, or of those whose label value found no room."""
         for index, cell in enumerate(self._sums(name)):
             if cell[self._cell.count]:
-                yield index, "other" if self._label else None, self._cell.aggregate(cell)
-
-    def _labelled_cells(self, label: str) -> Iterator[_Cell]:
-        """Cells with a label, each summed over the CPUs, which have keys of their own."""
-        source = self._maps["labelled_cells"]
-        number, text = source.layout.key["cell"].bytes, source.layout.key["label"].bytes
-        of_cpus: dict[tuple[bytes, bytes], list[bytes]] = {}
-        for key, value in source.items():
-            of_cpus.setdefault((key[number], key[text]), []).append(bytes(value))
-        for (index, value_of_label), values in of_cpus.items():
-            cell = sum_of_cpus(memoryview(b"".join(values)), source.field_size)
-            if cell[self._cell.count]:
-                yield (
-                    int.from_bytes(index, sys.byteorder),
-                    _label_text(label, value_of_label),
-                    self._cell.aggregate(cell),
-                )
+                yield index, OTHER if self._label else None, self._cell.aggregate(cell)
 
     def _function_series(self, index: int, label: str | None, aggregate: Aggregate) -> Series:
         index, transport = divmod(index, len(TRANSPORTS))
@@ -286,35 +230,8 @@ class Reader:
         if self._loaded.functions:
             used = events["function_thread_added"] - events["function_thread_removed"]
             yield MapUse("functions_of_thread", used, capacity)
-        if source := self._maps.get("labelled_cells"):
-            yield MapUse("labelled_cells", sum(1 for _ in source.items()), source.capacity)
-        if source := self._maps.get("label_values"):
-            yield MapUse("label_values", sum(1 for _ in source.items()), source.capacity)
-
-
-class _CellFields:
-    """The positions of the fields of struct cell in a view of it as 64-bit numbers."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.count = layout["count"].words.start
-        self._sum_ns, self._bytes = layout["sum_ns"].words.start, layout["bytes"].words.start
-        self._errors, self._slots = layout["errors"].words, layout["slots"].words
-        self._no_errors = bytes(8 * layout["errors"].length)
-
-    def aggregate(self, cell: memoryview) -> Aggregate:
-        """The cell as an Aggregate."""
-        errors = cell[self._errors]
-        named = {}
-        # Comparing bytes is fast; a loop over the errors would take most of the time of a scrape.
-        if errors.tobytes() != self._no_errors:
-            named = {ERRNO_NAMES[i]: number for i, number in enumerate(errors) if number}
-        return Aggregate(
-            cell[self.count],
-            cell[self._sum_ns],
-            cell[self._bytes],
-            named,
-            tuple(cell[self._slots]),
-        )
+        if self._labels:
+            yield from self._labels.map_use()
 
 
 def _missed_runs(programs: tuple[ProgramStats, ...]) -> int:
@@ -344,19 +261,6 @@ def _series_without_a_return(
     ]
 
 
-def _label_of_call(label: str, pid_tgid: int, port: int) -> bytes | None:
-    """The label's bytes as bpf/label.h makes them; None if the thread has ended."""
-    pid, tid = pid_tgid >> 32, pid_tgid & 0xFFFFFFFF
-    with contextlib.suppress(OSError):
-        if label == "comm":
-            return Path(f"/proc/{pid}/task/{tid}/comm").read_bytes().removesuffix(b"\n")
-        number = {"pid": pid, "port": port}.get(label)
-        if number is None:
-            number = cgroup_of_thread(pid, tid).stat().st_ino
-        return number.to_bytes(8, sys.byteorder)
-    return None
-
-
 def _operations_in_the_kernel(functions: list[Series]) -> Iterator[Series]:
     """Functions that kernel code calls as operations, merged under the operations' names."""
     found: dict[tuple[str, str, str | None], list[Aggregate]] = {}
@@ -383,10 +287,3 @@ def _merged(series: list[Series]) -> tuple[Series, ...]:
         Series(*key, all_of_it[0] if len(all_of_it) == 1 else merge(all_of_it))
         for key, all_of_it in found.items()
     )
-
-
-def _label_text(label: str, raw: bytes) -> str:
-    if label == "comm":
-        return raw.split(b"\0")[0].decode(errors="backslashreplace")
-    number = int.from_bytes(raw[:8], sys.byteorder)
-    return cgroup_path(number) if label == "cgroup" else str(number)

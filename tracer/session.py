@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from tracer.errors import PermissionRefused, UnsupportedError, UsageError
-from tracer.kernel.blocked_threads import blocked_threads
+from tracer.kernel.blocked_threads import calls_at_start
 from tracer.kernel.capabilities import in_initial_pid_namespace, require_basics
 from tracer.kernel.cgroups import cgroup_directory, cgroup_of_thread
 from tracer.kernel.kprobe_events import remove_leftovers, start_guardian
@@ -79,7 +79,8 @@ class Session:
             # So that the guardian waits for the loader too, if this process is killed meanwhile.
             inherited = (_input_of(self._guardian),)
         self._loaded = load(program, inherited)
-        self._reader = Reader(self._loaded, self.config.label)
+        silence_ns = round(self.config.label_silence_seconds * 1e9)
+        self._reader = Reader(self._loaded, self.config.label, silence_ns)
         if self.config.measure_cost:
             self._statistics = _enable_statistics()
         self._set_filter(self._reader)
@@ -99,7 +100,10 @@ class Session:
             self._statistics = None
 
     def snapshot(self) -> Snapshot:
-        """All numbers as of now. Takes some system calls; does not change what is counted."""
+        """All numbers as of now. Takes some system calls; does not change what is counted.
+
+        Gives back the cells of label values that have been silent, if room for more is scarce.
+        """
         loaded = self._running()
         assert self._reader is not None
         self._follow_cgroup(self._reader)
@@ -151,7 +155,7 @@ class Session:
         Makes their threads known, as if the call had been seen to enter and did not count. So its
         return is no lost call. A thread that the programs know already has entered another call.
         """
-        blocked = list(blocked_threads(self.config.filter.pids, self.config.operations))
+        blocked = list(calls_at_start(self.config.filter.pids, self.config.operations))
         known = reader.known_threads()
         matches = matcher(self.config.filter.comms)
         for call, counts in blocked:

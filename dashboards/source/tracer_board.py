@@ -165,6 +165,15 @@ def _graphs() -> list[Panel]:
             Query(select(metrics.SCRAPE_DURATION), "{{instance}}"),
         ),
         graph(
+            "Refused clients",
+            "What the exporter refused or closed: connections, requests, log-ins, streams. login: "
+            "wrong passwords. room: more connections than it serves at once. host: requests with a "
+            "foreign host name. The exporter's log has the addresses.",
+            "ops",
+            Query(per_second(metrics.REFUSALS, "instance", "reason"), "{{instance}} {{reason}}"),
+            stacked=True,
+        ),
+        graph(
             "The exporter's process",
             "CPU time of the exporter. It grows with scrapes and open live pages.",
             "percentunit",

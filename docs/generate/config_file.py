@@ -35,6 +35,8 @@ EXAMPLES: dict[str, object] = {
     "operation": ["connect", "accept"],
     "output": "/var/lib/lunatik-socket/numbers.json",
     "duration": "1h",
+    "web.config.file": "/etc/lunatik-socket/web.yml",
+    "web.host": ["metrics.example.org"],
 }
 BY_METAVAR: dict[str | None, object] = {"TIME": "10s", "ADDR:PORT": "127.0.0.1:10435"}
 

@@ -11,32 +11,36 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .echo_datagrams import DatagramEcho
 from .flow import Buffers, Flow
-from .loop import DO_NOT_WAIT, Loop, Member
+from .limits import AddressUse, Limits
+from .loop import Loop, Member
 from .server import Server, ServerConfig, ServerStats
 
 __all__ = ["EchoConfig", "EchoServer", "EchoStats"]
 
 _log = logging.getLogger(__name__)
 
-_MAX_DATAGRAM_BYTES = 65535
-# After this many datagrams in a row the TCP clients get their turn.
-_DATAGRAMS_AT_ONCE = 32
 _PORT_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class EchoConfig(ServerConfig):
-    """The configuration of an echo server. Port 0: one that is free for TCP and UDP."""
+    """The configuration of an echo server. Port 0: one that is free for TCP and UDP.
+
+    `max_datagrams_per_second`: how many datagrams of one address are answered in the long run.
+    """
 
     listen: tuple[str, int] = ("127.0.0.1", 10007)
+    max_datagrams_per_second: int = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class EchoStats(ServerStats):
     """The counts of an echo server.
 
-    A datagram is dropped when it cannot be sent back, or comes from a port that an echo may use.
+    A datagram is dropped when it cannot be sent back, comes from a port that may answer it, or is
+    one too many of its address.
     """
 
     stream_bytes: int
@@ -55,7 +59,10 @@ class _Counters:
 class EchoSession:
     """One TCP client: a flow from its socket to the same socket."""
 
-    __slots__ = ("_client", "_counters", "_flow", "_idle_seconds", "_loop", "_on_end", "deadline")
+    __slots__ = (
+        *("_client", "_counters", "_flow", "_idle_seconds", "_limits", "_loop", "_on_end"),
+        *("_on_made_way", "deadline", "use"),
+    )
 
     def __init__(
         self,
@@ -63,10 +70,16 @@ class EchoSession:
         client: Member,
         flow: Flow,
         *,
+        use: AddressUse["EchoSession"],
+        limits: Limits["EchoSession"],
         idle_seconds: float,
         counters: _Counters,
         on_end: Callable[["EchoSession"], None],
+        on_made_way: Callable[["EchoSession"], None],
     ) -> None:
+        self.use = use
+        self._limits = limits
+        self._on_made_way = on_made_way
         self._loop = loop
         self._client = client
         self._flow = flow
@@ -83,7 +96,8 @@ class EchoSession:
     def begin(self) -> None:
         """Wait for the client's first bytes."""
         _log.info("%s: connected", self._client.peer_shown)
-        self._loop.watch(self._client, "r", self._on_ready)
+        self._limits.wait(self, self.use, self._loop.now)
+        self._loop.watch(self._client, "r", self._on_first_bytes)
 
     def time_out(self) -> None:
         """End the session, because nothing was received or sent for too long."""
@@ -95,6 +109,17 @@ class EchoSession:
         """End at once."""
         _log.info("%s: cut: %s", self._client.peer_shown, cause)
         self._end()
+
+    def make_way(self) -> None:
+        """End at once without a line in the log, because another client needs the room."""
+        self._on_made_way(self)
+        self._client.reset_on_close()
+        self._end()
+
+    def _on_first_bytes(self, can_read: bool, can_write: bool) -> None:
+        self._limits.stop_waiting(self, self.use)
+        self._client.handler = self._on_ready
+        self._on_ready(can_read, can_write)
 
     def _on_ready(self, can_read: bool, can_write: bool) -> None:
         self.deadline = self._loop.now + self._idle_seconds
@@ -118,59 +143,6 @@ class EchoSession:
         self._flow.discard()
         self._loop.drop(self._client)
         self._on_end(self)
-
-
-class DatagramEcho:
-    """The UDP side: sends each datagram back to its sender."""
-
-    def __init__(self, loop: Loop, address: tuple[str, int]) -> None:
-        self.echoed = self.bytes = self.dropped = 0
-        self._own_port = address[1]
-        self._loop = loop
-        self._buffer = memoryview(bytearray(_MAX_DATAGRAM_BYTES))
-        self._sock = loop.new("udp")
-        try:
-            self._sock.bind(*address)
-            loop.watch(self._sock, "r", self._on_ready)
-        except BaseException:
-            loop.drop(self._sock)
-            raise
-
-    def close(self) -> None:
-        """Stop receiving."""
-        self._loop.drop(self._sock)
-
-    def _on_ready(self, _can_read: bool, _can_write: bool) -> None:
-        for _ in range(_DATAGRAMS_AT_ONCE):
-            try:
-                _, size, msghdr = self._sock.recvmsg({}, self._buffer, DO_NOT_WAIT)
-            except BlockingIOError:
-                return
-            except OSError as error:  # an ICMP error for an answer sent before
-                _log.info("datagram: %s", error)
-                continue
-            self._answer(msghdr["name"], size)
-
-    def _answer(self, name: object, size: int) -> None:
-        assert isinstance(name, dict)
-        if name["port"] in {self._own_port, 0}:
-            # It comes from another echo server, or its source is forged. Answering would start an
-            # endless exchange.
-            self.dropped += 1
-            _log.warning(
-                "%s:%d: datagram dropped: it comes from a port of an echo server",
-                name["addr"],
-                name["port"],
-            )
-            return
-        try:
-            self._sock.sendmsg({"name": name, "flags": DO_NOT_WAIT}, self._buffer[:size])
-        except OSError as error:
-            self.dropped += 1
-            _log.info("%s:%d: datagram dropped: %s", name["addr"], name["port"], error)
-        else:
-            self.echoed += 1
-            self.bytes += size
 
 
 class EchoServer(Server[EchoConfig, EchoSession]):
@@ -201,6 +173,7 @@ class EchoServer(Server[EchoConfig, EchoSession]):
         return EchoStats(
             accepted=self._acceptor.accepted,
             active=self._acceptor.active,
+            turned_away=self._turned_away,
             timed_out=counters.timed_out,
             broken=counters.broken,
             stream_bytes=counters.stream_bytes + moving,
@@ -212,14 +185,17 @@ class EchoServer(Server[EchoConfig, EchoSession]):
             call_bytes=total.bytes,
         )
 
-    def _session(self, client: Member) -> EchoSession:
+    def _session(self, client: Member, use: AddressUse[EchoSession]) -> EchoSession:
         return EchoSession(
             self._loop,
             client,
             Flow(client, client, self._buffers),
+            use=use,
+            limits=self._limits,
             idle_seconds=self.config.idle_timeout_seconds,
             counters=self._counters,
             on_end=self._on_end,
+            on_made_way=self._on_made_way,
         )
 
     def _prepare(self, listener: Member) -> None:
@@ -228,7 +204,9 @@ class EchoServer(Server[EchoConfig, EchoSession]):
     def _opened(self) -> None:
         self._buffers = Buffers()
         self._counters = _Counters()
-        self._datagrams = DatagramEcho(self._loop, self.address)
+        self._datagrams = DatagramEcho(
+            self._loop, self.address, self.config.max_datagrams_per_second, self._log
+        )
 
     def _stopping(self) -> None:
         self._datagrams.close()

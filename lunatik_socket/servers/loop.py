@@ -8,6 +8,7 @@ docs/servers.md has the measurements behind the choice of one loop instead of a 
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import cast
 
@@ -36,6 +37,11 @@ class Member(Socket):
     def peer_shown(self) -> str:
         """The peer's address for messages: `"127.0.0.1:1080"`."""
         return f"{self.peer[0]}:{self.peer[1]}" if self.peer else "no peer"
+
+    def reset_on_close(self) -> None:
+        """Let `close` reset the connection instead of ending the stream."""
+        with suppress(OSError):
+            self.setsockopt("s", "l", (1, 0))  # SO_LINGER of 0 seconds
 
 
 class Loop:

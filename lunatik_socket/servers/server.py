@@ -7,9 +7,10 @@ import resource
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .acceptor import Acceptor
+from .limits import AddressUse, Limits, RareWarning
 from .loop import Loop, Member
 from .tally import Tally
 
@@ -26,21 +27,24 @@ _SHORTEST_TICK_SECONDS = 0.005
 class ServerConfig:
     """The configuration of every server.
 
-    A time-out fires late by at most an eighth of the shortest one, and by at most a second.
-    `grace_seconds`: how long clients may go on after `stop`. `tally`: count the documented calls.
+    `max_clients_per_address`: None is a quarter of `max_clients`, and no limit for loopback
+    addresses. A time-out fires late by at most an eighth of the shortest one, and by at most a
+    second. `grace_seconds`: how long clients may go on after `stop`. `tally`: count the documented
+    calls.
     """
 
     listen: tuple[str, int]
     max_clients: int = 2000
+    max_clients_per_address: int | None = None
     backlog: int = 4096
     idle_timeout_seconds: float = 300.0
     grace_seconds: float = 5.0
     tally: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_clients", "backlog"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if name.startswith(("max_", "backlog")) and value is not None and value < 1:
+                raise ValueError(f"{name} must be positive, not {value}")
         for name, seconds in self.timeouts().items():
             if not seconds > 0:
                 raise ValueError(f"{name} must be positive, not {seconds}")
@@ -59,11 +63,14 @@ class ServerStats:
     """Counts since `open`, except `active`, which is the current number of clients.
 
     `calls`, `errors` and `call_bytes` count the documented calls by operation, `errors` by
-    operation and errno name. They are empty without `ServerConfig.tally`.
+    operation and errno name. They are empty without `ServerConfig.tally`. `turned_away` are the
+    accepted clients that were reset to keep a limit: one too many of their address, or one that had
+    sent no request when another client needed the room.
     """
 
     accepted: int
     active: int
+    turned_away: int
     timed_out: int
     broken: int
     calls: Mapping[str, int] = field(default_factory=dict)
@@ -72,9 +79,13 @@ class ServerStats:
 
 
 class Session(Protocol):
-    """One client's connection as the server sees it. `deadline` is in seconds of `Loop.now`."""
+    """One client's connection as the server sees it. `deadline` is in seconds of `Loop.now`.
+
+    `use` is what the limits know of the client's address.
+    """
 
     deadline: float
+    use: AddressUse[Any]
 
     def begin(self) -> None:
         """Start to serve the client, which was just accepted."""
@@ -84,6 +95,9 @@ class Session(Protocol):
 
     def cut(self, cause: str) -> None:
         """End at once, in any state."""
+
+    def make_way(self) -> None:
+        """End at once without a line in the log, because another client needs the room."""
 
 
 AnySession = TypeVar("AnySession", bound=Session)
@@ -102,6 +116,7 @@ class Server(Generic[AnyConfig, AnySession]):
         self._is_open = False
         self._tally = Tally()
         self._stop_at: float | None = None  # when the last clients are cut; None: not stopping
+        self._turned_away = 0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -124,12 +139,16 @@ class Server(Generic[AnyConfig, AnySession]):
                 tally=self._tally if config.tally else None,
             )
             undo.callback(self._loop.close)
+            loop = self._loop
+            self._warn_turned_away = RareWarning(self._log, lambda: loop.now)
+            self._limits = self._make_limits()
             self._acceptor = Acceptor(
                 self._loop,
                 config.listen,
                 backlog=config.backlog,
                 max_clients=config.max_clients,
                 admit=self._admit,
+                make_room=self._make_room,
                 prepare=self._prepare,
                 log=self._log,
             )
@@ -155,8 +174,11 @@ class Server(Generic[AnyConfig, AnySession]):
 
     # ------------------------------------------------------------------ for subclasses
 
-    def _session(self, client: Member) -> AnySession:
+    def _session(self, client: Member, use: AddressUse[AnySession]) -> AnySession:
         raise NotImplementedError
+
+    def _make_limits(self) -> Limits[AnySession]:
+        return Limits(self.config.max_clients, self.config.max_clients_per_address)
 
     def _prepare(self, listener: Member) -> None:
         """Set options on the listener before it listens."""
@@ -173,8 +195,16 @@ class Server(Generic[AnyConfig, AnySession]):
     def _on_end(self, session: AnySession) -> None:
         """Forget a session. Each session calls this once, when it is over."""
         self._sessions.discard(session)
+        self._limits.leave(session, session.use)
         self._acceptor.left()
         self._finish_if_done()
+
+    def _on_made_way(self, session: AnySession) -> None:
+        """Count a session that ends because of `make_way`."""
+        self._turned_away += 1
+        self._warn_turned_away(
+            f"{session.use.address}: reset: it sent no request, and another client needed the room"
+        )
 
     def _call_counts(self) -> Tally:
         return self._tally + self._loop.waker_tally
@@ -182,9 +212,24 @@ class Server(Generic[AnyConfig, AnySession]):
     # ------------------------------------------------------------------ the loop's callbacks
 
     def _admit(self, client: Member) -> None:
-        session = self._session(client)
+        assert client.peer is not None
+        use = self._limits.enter(client.peer[0])
+        if use is None:
+            self._turn_away(client)
+            return
+        session = self._session(client, use)
         self._sessions.add(session)
         session.begin()
+
+    def _turn_away(self, client: Member) -> None:
+        self._turned_away += 1
+        self._warn_turned_away(f"{client.peer_shown}: reset: too many clients of this address")
+        client.reset_on_close()
+        self._loop.drop(client)
+        self._acceptor.left()
+
+    def _make_room(self) -> float:
+        return self._limits.make_room(self._loop.now)
 
     def _is_ticking(self) -> bool:
         return bool(self._sessions) or self._acceptor.is_paused

@@ -12,6 +12,7 @@ import logging
 from math import ceil
 
 from .flow import Buffers
+from .limits import AddressUse, Limits
 from .loop import Member
 from .resolver import Resolver
 from .server import Server
@@ -37,6 +38,7 @@ class Socks4Server(Server[Socks4Config, Socks4Session]):
         return Socks4Stats(
             accepted=self._acceptor.accepted,
             active=self._acceptor.active,
+            turned_away=self._turned_away,
             connected=counters.connected,
             refused=counters.refused,
             timed_out=counters.timed_out,
@@ -48,8 +50,14 @@ class Socks4Server(Server[Socks4Config, Socks4Session]):
             call_bytes=total.bytes,
         )
 
-    def _session(self, client: Member) -> Socks4Session:
-        return Socks4Session(self._shared, client)
+    def _session(self, client: Member, use: AddressUse[Socks4Session]) -> Socks4Session:
+        return Socks4Session(self._shared, client, use)
+
+    def _make_limits(self) -> Limits[Socks4Session]:
+        config = self.config
+        return Limits(
+            config.max_clients, config.max_clients_per_address, config.max_requests_per_address
+        )
 
     def _prepare(self, listener: Member) -> None:
         # Accepted sockets inherit it. A proxy must not add the delay of Nagle's algorithm.
@@ -65,9 +73,12 @@ class Socks4Server(Server[Socks4Config, Socks4Session]):
             loop=self._loop,
             buffers=Buffers(),
             resolver=Resolver(),
+            destinations=self.config.destinations(),
             counters=Counters(),
+            limits=self._limits,
             own_address=self.address,
             on_end=self._on_end,
+            on_made_way=self._on_made_way,
             log=self._log,
         )
 

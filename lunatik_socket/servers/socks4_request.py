@@ -9,7 +9,7 @@ Sources: "SOCKS: A protocol for TCP proxy across firewalls" (Ying-Da Lee) and "S
 Extension to SOCKS 4 Protocol" (the same), as shipped with OpenSSH and curl.
 """
 
-from _socket import inet_ntoa
+from _socket import inet_aton, inet_ntoa
 from dataclasses import dataclass
 from struct import Struct
 
@@ -54,6 +54,19 @@ class Request:
     def destination(self) -> str:
         """The destination for log lines."""
         return f"{self.name or self.address}:{self.port}"
+
+    @property
+    def literal_address(self) -> str:
+        """The address of the destination if no name must be looked up, otherwise "".
+
+        A name may be an address in any notation of inet_aton(3), such as `127.1`.
+        """
+        if self.name is None:
+            return self.address
+        try:
+            return inet_ntoa(inet_aton(self.name))
+        except OSError:
+            return ""
 
 
 def parse_request(received: bytes | bytearray) -> tuple[Request, int] | None:

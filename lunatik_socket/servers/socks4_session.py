@@ -8,12 +8,13 @@ request → [resolve] → connect → relay → end
 import errno
 import logging
 import os
-from _socket import inet_aton, inet_ntoa
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from .destinations import Destinations
 from .flow import Buffers, Flow
+from .limits import AddressUse, Limits
 from .loop import DO_NOT_WAIT, Loop, Member
 from .resolver import Lookup, Resolver
 from .socks4_config import Counters, Socks4Config
@@ -47,24 +48,31 @@ class Shared:
     loop: Loop
     buffers: Buffers
     resolver: Resolver
+    destinations: Destinations
     counters: Counters
+    limits: Limits["Socks4Session"]
     own_address: tuple[str, int]
     on_end: Callable[["Socks4Session"], None]
+    on_made_way: Callable[["Socks4Session"], None]
     log: logging.Logger
 
 
 class Socks4Session:
     """A client's connection, and the connection to its target. Every path calls `_end` once.
 
-    The server calls `time_out` when `Loop.now` has reached `deadline`.
+    The server calls `time_out` when `Loop.now` has reached `deadline`. A request is under way until
+    it is granted, refused or given up.
     """
 
     __slots__ = (
-        *("_addresses", "_client", "_idle_seconds", "_lookup", "_loop", "_phase", "_received"),
-        *("_request", "_shared", "_target", "_to_client", "_to_target", "deadline"),
+        *("_addresses", "_client", "_idle_seconds", "_is_under_way", "_lookup", "_loop", "_phase"),
+        *("_received", "_request", "_shared", "_target", "_to_client", "_to_target", "deadline"),
+        "use",
     )
 
-    def __init__(self, shared: Shared, client: Member) -> None:
+    def __init__(self, shared: Shared, client: Member, use: AddressUse["Socks4Session"]) -> None:
+        self.use = use
+        self._is_under_way = False
         self._shared = shared
         self._loop = shared.loop
         self._client = client
@@ -91,6 +99,8 @@ class Socks4Session:
 
     def begin(self) -> None:
         """Receive the request. Most often it has arrived already."""
+        self._is_under_way = True
+        self.use.requests += 1
         self._enter("request", self._shared.config.request_timeout_seconds)
         self._on_request(True, False)
 
@@ -111,6 +121,11 @@ class Socks4Session:
         self._log(logging.INFO, f"cut: {cause}")
         self._reset()
 
+    def make_way(self) -> None:
+        """End at once without a line in the log, because another client needs the room."""
+        self._shared.on_made_way(self)
+        self._reset()
+
     # ------------------------------------------------------------------ request
 
     def _on_request(self, _can_read: bool, _can_write: bool) -> None:
@@ -118,7 +133,7 @@ class Socks4Session:
         try:
             _, size = self._client.recv(buffer, DO_NOT_WAIT)
         except BlockingIOError:
-            self._loop.watch(self._client, "r", self._on_request)
+            self._wait_for_request()
         except OSError as error:
             self._break(error)
         else:
@@ -135,7 +150,7 @@ class Socks4Session:
             self._refuse(f"malformed request: {error}")
             return
         if parsed is None:
-            self._loop.watch(self._client, "r", self._on_request)
+            self._wait_for_request()
             return
         self._request, taken = parsed
         # The bytes after the request are the start of the stream: fewer than a request's maximum
@@ -144,18 +159,28 @@ class Socks4Session:
         self._loop.want(self._client, "")
         self._examine(self._request)
 
+    def _wait_for_request(self) -> None:
+        self._loop.watch(self._client, "r", self._on_request)
+        limits = self._shared.limits
+        limits.wait(self, self.use, self._loop.now)
+        limits.make_room_at(self.use)  # which may be this one's
+
     def _examine(self, request: Request) -> None:
-        allowed = self._shared.config.allowed_users
-        if request.command != CONNECT:
+        allowed, limits = self._shared.config.allowed_users, self._shared.limits
+        limits.stop_waiting(self, self.use)
+        address = request.literal_address
+        if not limits.make_room_at(self.use):
+            self._refuse("too many requests of this address are under way")
+        elif request.command != CONNECT:
             self._refuse("BIND is not supported")
         elif allowed is not None and request.user not in allowed:
             self._refuse("the user is not allowed")
         elif request.port == 0:
             self._refuse("port 0 is not a destination")
-        elif request.name is not None and not _is_address(request.name):
+        elif request.name is not None and not address:
             self._resolve(request.name)
         else:
-            self._addresses = [request.name or request.address]
+            self._addresses = [address]
             self._enter("connection", self._shared.config.connect_timeout_seconds)
             self._connect(request.port)
 
@@ -163,12 +188,13 @@ class Socks4Session:
 
     def _resolve(self, name: str) -> None:
         self._enter("name", self._shared.config.connect_timeout_seconds)
-        self._lookup = self._shared.resolver.look_up(name, self._post_resolved)
-        if self._lookup is None:
-            self._refuse("too many names to look up")
+        try:
+            self._lookup = self._shared.resolver.look_up(name, self._post_resolved)
+        except OSError as error:
+            self._refuse(f"cannot resolve: {error}")
 
     def _post_resolved(self, lookup: Lookup) -> None:
-        # Runs in a resolver thread, which may call only `post` of the loop.
+        # Runs in the resolver's thread, which may call only `post` of the loop.
         self._loop.post(lambda: self._on_resolved(lookup))
 
     def _on_resolved(self, lookup: Lookup) -> None:
@@ -191,6 +217,11 @@ class Socks4Session:
         if address == _ANY_ADDRESS:
             # The kernel takes it as 127.0.0.1, which a rule about addresses would not expect.
             self._refuse("0.0.0.0 is not a destination")
+            return
+        # Checked here and not for the name: only this address is what a connection is made to.
+        refusal = self._shared.destinations.refusal(address, port, self.use.address)
+        if refusal:
+            self._on_unusable_address(refusal)
             return
         try:
             target = self._target = self._loop.new()
@@ -227,17 +258,22 @@ class Socks4Session:
             self._break(error)
 
     def _on_connect_failed(self, error: OSError) -> None:
-        assert self._request is not None
         self._drop_target()
+        self._on_unusable_address(error.strerror or str(error))
+
+    def _on_unusable_address(self, cause: str) -> None:
+        """Go on with the next address of the name, if there is one."""
+        assert self._request is not None
         if self._addresses:
             self._connect(self._request.port)
         else:
-            self._refuse(error.strerror or str(error))
+            self._refuse(cause)
 
     # ------------------------------------------------------------------ relay
 
     def _grant(self, target: Member) -> None:
         self._shared.counters.connected += 1
+        self._settle()
         self._log(logging.INFO, "connected")
         self._enter("traffic", self._idle_seconds)
         self._to_target = Flow(self._client, target, self._shared.buffers)
@@ -290,6 +326,7 @@ class Socks4Session:
 
     def _refuse(self, cause: str) -> None:
         self._shared.counters.refused += 1
+        self._settle()
         self._log(logging.WARNING, f"refused: {cause}")
         self._cancel_lookup()  # an answer that comes later must not start a connection
         self._drop_target()
@@ -319,12 +356,11 @@ class Socks4Session:
         self._reset()
 
     def _reset(self) -> None:
-        # With SO_LINGER of 0 seconds, close resets the connection. After a normal end of the stream
-        # the client would take a partial download for a complete one.
+        # After a normal end of the stream the client would take a partial download for a complete
+        # one.
         for sock in (self._client, self._target):
             if sock is not None:
-                with suppress(OSError):
-                    sock.setsockopt("s", "l", (1, 0))
+                sock.reset_on_close()
         self._end()
 
     def _end(self) -> None:
@@ -335,6 +371,7 @@ class Socks4Session:
             if flow is not None:
                 flow.discard()
         self._to_target = self._to_client = None
+        self._settle()
         self._cancel_lookup()
         self._drop_target()
         self._loop.drop(self._client)
@@ -345,6 +382,13 @@ class Socks4Session:
     def _enter(self, phase: str, seconds: float) -> None:
         self._phase = phase
         self.deadline = self._loop.now + seconds
+
+    def _settle(self) -> None:
+        """Note that the request is no longer under way."""
+        if self._is_under_way:
+            self._is_under_way = False
+            self.use.requests -= 1
+            self._shared.limits.stop_waiting(self, self.use)
 
     def _cancel_lookup(self) -> None:
         if self._lookup is not None:
@@ -373,10 +417,3 @@ def _connect_error(code: int, peer: str) -> OSError:
     # The same text as the API gives when connect fails at once.
     name = errno.errorcode.get(code, code)
     return OSError(code, f'cannot connect to "{peer}": {os.strerror(code)} ({name})')
-
-
-def _is_address(name: str) -> bool:
-    try:
-        return inet_ntoa(inet_aton(name)) == name
-    except OSError:
-        return False

@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ __all__ = ["TIMEOUT_SECONDS", "Child", "wait_until", "wait_until_blocked"]
 
 # Everything takes ten times as long under emulation.
 TIMEOUT_SECONDS = 300 if os.environ.get("LUNATIK_SOCKET_RING", "").startswith("kernel/") else 30
+POLL_SECONDS = 0.005
 
 
 class Child:
@@ -53,12 +55,15 @@ class Child:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Yield the CPU until the condition is true; TimeoutError after the time limit."""
+    """Wait until the condition is true; TimeoutError after the time limit.
+
+    It does not spin: what it waits for may need this CPU.
+    """
     give_up = _now() + TIMEOUT_SECONDS
     while not condition():
         if _now() > give_up:
             raise TimeoutError(f"waited {TIMEOUT_SECONDS} s for {what}")
-        os.sched_yield()
+        time.sleep(POLL_SECONDS)
 
 
 def wait_until_blocked(tid: int, *numbers: int) -> None:

@@ -29,6 +29,7 @@ shift 2
 mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 for tree in /proc /sys /dev; do mount --rbind "$tree" "$root$tree"; done
+mount -t tmpfs tmpfs "$root/tmp"
 exec setpriv --bounding-set "-all,$capabilities" --inh-caps -all --no-new-privs \
 	chroot "$root" "$@"
 """

@@ -9,9 +9,12 @@ write tests, know this:
   which is ``build/rings/kernels/KERNEL`` on the host, with the JUnit report and the console log.
 - tracefs, debugfs, securityfs, cgroup2 and bpffs are mounted as on a running Debian. Loopback is up
   and is the only network. There is no udev, no systemd and no kernel headers; modprobe works.
-- Emulation is slow: about 5 s to boot, 1 s to import bcc, 2 s for its first compilation, 3 s to
-  start pytest. Loading many or large programs costs most, because the verifier is emulated too;
-  share a tracer's session between tests. The time-out of a test is 600 s, not pyproject.toml's.
+- Emulation is slow: about 5 s to boot, 3 s to start pytest, 20 s for a tracer that is a process of
+  its own. bcc takes most of that to load LLVM and to read /proc/kallsyms, so the sessions of the
+  tests get their loader from `tests.kernel.loader_server`, which has both ready. Share a session
+  between tests all the same. The time-out of a test is 600 s, not pyproject.toml's.
+- As many kernels are tested at the same time as the machine has CPUs (``--jobs``).
+- A guest without any output within six minutes is started once more; the result says so.
 - ``LUNATIK_SOCKET_RING`` is ``kernel/NAME`` in this ring, ``userland/NAME`` in the userland ring,
   and unset on the host. Stock Debian kernels have kprobes and BTF, so in this ring a missing
   mechanism is a failure, not a skip.

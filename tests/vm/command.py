@@ -6,17 +6,18 @@ import fcntl
 import shlex
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.vm import results
 from tests.vm.mirror import MirrorError
 from tests.vm.results import Result
 
-__all__ = ["PROJECT", "Place", "PlaceError", "main", "pytest_command"]
+__all__ = ["PROJECT", "NotStartedError", "Place", "PlaceError", "main", "pytest_command"]
 
 PROJECT = Path(__file__).resolve().parents[2]
 EXIT_BAD = 1
@@ -24,6 +25,10 @@ EXIT_BAD = 1
 
 class PlaceError(Exception):
     """The place where the tests should run did not start or did not finish."""
+
+
+class NotStartedError(PlaceError):
+    """It gave no output at all; a second try may succeed."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +48,46 @@ def main(
     description: str,
     names: Sequence[str],
     prepare: Callable[[str, bool], Place],
+    *,
+    jobs: int = 1,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Run pytest in the given places, one after the other; returns the exit status.
+    """Run pytest in the given places; returns the exit status.
 
     *kind* is the heading of the table, *names* are the known places, and *prepare* makes one of
-    them ready (from scratch if its second argument is true).
+    them ready (from scratch if its second argument is true). *jobs* of them run at the same time,
+    unless the command line says otherwise.
     """
     own, pytest_arguments = split(sys.argv[1:] if arguments is None else arguments)
-    options = _options(kind, description, names, own)
+    options = _options(kind, description, names, own, jobs)
+
+    def run(name: str) -> Result:
+        return _one(name, options.results / name, prepare, pytest_arguments, options)
+
     with _alone_in(options.results):
-        outcome = [
-            _one(name, options.results / name, prepare, pytest_arguments, options)
-            for name in options.names or names
-        ]
+        outcome = _each(run, options.names or names, options.jobs)
         results.keep(outcome, options.results / "results.json", names)
     print(f"\n{results.table(kind, outcome)}\n", *results.explain(outcome), sep="\n", flush=True)
     return 0 if all(result.good for result in outcome) else EXIT_BAD
+
+
+def _each(run: Callable[[str], Result], names: Sequence[str], jobs: int) -> list[Result]:
+    """The result of each, with *jobs* of them at the same time, in the order of *names*."""
+    results: dict[str, Result] = {}
+    waiting = list(reversed(names))
+
+    def work() -> None:
+        while waiting:
+            name = waiting.pop()
+            results[name] = run(name)
+
+    # Daemons, so that Ctrl-C ends this process, and what the threads started ends with them.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(names)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[name] for name in names]
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -116,31 +144,41 @@ def _one(
 
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    begin, facts, status, trouble = time.monotonic(), {}, None, ""
+    begin, facts, status, trouble, first_try = time.monotonic(), {}, None, "", ""
     try:
         place = prepare(name, options.refresh)
         facts = place.facts
         begin = time.monotonic()  # downloads do not count as test time
-        status = place.run(pytest_arguments, directory, options.timeout, show)
+        try:
+            status = place.run(pytest_arguments, directory, options.timeout, show)
+        except NotStartedError as error:
+            first_try = str(error)
+            show(f"{first_try}\nNOT STARTED; this is the second and last try")
+            status = place.run(pytest_arguments, directory, options.timeout, show)
     except (PlaceError, MirrorError) as error:
         trouble = str(error)
         show(trouble)
     seconds = time.monotonic() - begin
     if trouble:
-        return Result(name, status, seconds, facts, trouble=trouble)
-    return results.read(name, status, seconds, directory / "junit.xml", facts)
+        return Result(name, status, seconds, facts, trouble=trouble, first_try=first_try)
+    result = results.read(name, status, seconds, directory / "junit.xml", facts)
+    return replace(result, first_try=first_try)
 
 
 def _options(
-    kind: str, description: str, names: Sequence[str], arguments: Sequence[str]
+    kind: str, description: str, names: Sequence[str], arguments: Sequence[str], jobs: int
 ) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         usage=f"%(prog)s [options] [{kind} ...] [-- pytest arguments]", description=description
     )
     parser.add_argument("names", nargs="*", metavar=kind, help=f"{', '.join(names)}; default: all")
     parser.add_argument(
-        "--timeout", type=float, default=900, metavar="SECONDS",
+        "--timeout", type=float, default=3600, metavar="SECONDS",
         help="time limit of one run, with the boot (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=int, default=jobs, metavar="N",
+        help=f"how many {kind}s to test at the same time (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--results", type=Path, default=PROJECT / "build" / "rings" / f"{kind}s", metavar="DIR",

@@ -5,10 +5,19 @@
 # executes /run/results/command. Any failure ends it, and so the guest and the test run.
 set -e
 /bin/busybox --install -s /bin
-. /parameters # kernel_release, kernel_modules
+. /parameters # kernel_release, kernel_modules, show_stacks_after
 
 mkdir -p /proc /sys /dev /host /memory /root
+mount -t proc proc /proc
 mount -t devtmpfs dev /dev
+# For a guest that hangs, here or later. After switch_root only what is built into the shell is left.
+for seconds in $show_stacks_after; do
+	(
+		sleep "$seconds"
+		echo 8 >/proc/sys/kernel/printk
+		for what in w l; do echo "$what" >/proc/sysrq-trigger; done
+	) &
+done
 for module in /modules/*; do insmod "$module"; done
 
 # cache=loose is safe because the host's files do not change meanwhile. Without it, `import bcc`

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.vm.kernels import Kernel
@@ -48,15 +49,18 @@ class Archive:
         self._parts.append(_padded(header + name) + _padded(content))
 
 
-def build(kernel: Kernel) -> bytes:
-    """Return the initramfs for *kernel*."""
+def build(kernel: Kernel, show_stacks_after: Sequence[float]) -> bytes:
+    """Return the initramfs for *kernel*.
+
+    The guest prints blocked tasks and the CPUs' stacks after each of these numbers of seconds.
+    """
     archive = Archive()
     for directory in ("bin", "modules"):
         archive.directory(directory)
     archive.file("bin/busybox", _busybox().read_bytes())
     for number, module in enumerate(_modules(kernel)):
         archive.file(f"modules/{number:02}-{module.name.removesuffix('.xz')}", _plain(module))
-    archive.file("parameters", _parameters(kernel).encode())
+    archive.file("parameters", _parameters(kernel, show_stacks_after).encode())
     archive.file("init", INIT.read_bytes())
     return archive.finish()
 
@@ -75,8 +79,12 @@ def _modules(kernel: Kernel) -> list[Path]:
     return insmod_order(listing)
 
 
-def _parameters(kernel: Kernel) -> str:
-    values = {"kernel_release": kernel.release, "kernel_modules": str(kernel.modules)}
+def _parameters(kernel: Kernel, show_stacks_after: Sequence[float]) -> str:
+    values = {
+        "kernel_release": kernel.release,
+        "kernel_modules": str(kernel.modules),
+        "show_stacks_after": " ".join(f"{seconds:.0f}" for seconds in show_stacks_after),
+    }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 

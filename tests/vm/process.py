@@ -10,11 +10,17 @@ from collections.abc import Callable, Sequence
 __all__ = ["attend"]
 
 
-def attend(command: Sequence[str], timeout: float, on_line: Callable[[str], None]) -> int | None:
+def attend(
+    command: Sequence[str],
+    timeout: float,
+    on_line: Callable[[str], None],
+    *,
+    first_line: float | None = None,
+) -> int | None:
     """Run *command* to its end; returns its exit status, or None when *timeout* (s) ran out.
 
-    Its children are killed with it, and it is killed when this process
-    ends, even by SIGKILL.
+    So too if there was no line of output within *first_line* seconds. Its children are killed with
+    it, and it is killed when the calling thread ends, even by SIGKILL.
     """
     late = threading.Event()
     with subprocess.Popen(
@@ -28,10 +34,13 @@ def attend(command: Sequence[str], timeout: float, on_line: Callable[[str], None
             os.killpg(process.pid, signal.SIGKILL)
 
         watch = threading.Timer(timeout, end)
+        silence = threading.Timer(timeout if first_line is None else first_line, end)
         watch.start()
+        silence.start()
         try:
             assert process.stdout is not None
             for line in process.stdout:
+                silence.cancel()
                 on_line(line.rstrip("\n"))
             status = process.wait()
         except BaseException:
@@ -39,4 +48,5 @@ def attend(command: Sequence[str], timeout: float, on_line: Callable[[str], None
             raise
         finally:
             watch.cancel()
+            silence.cancel()
     return None if late.is_set() else status

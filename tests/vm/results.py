@@ -22,7 +22,7 @@ class Result:
 
     *facts* describe the place (its kernel, its bcc, the mechanisms) and become columns.
     *seconds* is the wall time of the whole run, with the boot. *skips* counts the skip reasons.
-    *trouble* says why there is no readable report.
+    *trouble* says why there is no readable report, *first_try* why the run was the second one.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Result:
     skipped: int = 0
     skips: dict[str, int] = field(default_factory=dict)
     trouble: str = ""
+    first_try: str = ""
 
     @property
     def good(self) -> bool:
@@ -81,9 +82,11 @@ def table(heading: str, results: Sequence[Result]) -> str:
 
 
 def explain(results: Sequence[Result]) -> list[str]:
-    """Return the lines below the table: each skip reason, and the first line of each trouble."""
+    """Return the lines below the table: skip reasons, second tries, first lines of troubles."""
     lines = []
     for result in results:
+        if result.first_try:
+            lines.append(f"{result.name}: tried twice: {result.first_try.splitlines()[0]}")
         lines += [f"{result.name}: skipped {n}: {why}" for why, n in sorted(result.skips.items())]
         if result.trouble:
             lines.append(f"{result.name}: {result.trouble.splitlines()[0]}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Run the kernel tests on other kernels: ``python -m tests.vm.ring 6.1 6.12 -- -k kprobe``."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -46,4 +47,7 @@ def command(kernel: Kernel, module: Path, arguments: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("kernel", __doc__, list(kernels.SUITES), prepare))
+    # A guest has two CPUs, but hardly ever something to do for both.
+    raise SystemExit(
+        main("kernel", __doc__, list(kernels.SUITES), prepare, jobs=os.cpu_count() or 1)
+    )

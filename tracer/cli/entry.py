@@ -29,7 +29,7 @@ _INTERRUPTED, _BROKEN_PIPE = 128 + 2, 128 + 13
 _WRONG_USAGE, _REFUSED = 2, 3
 _LOWEST_FREE_DESCRIPTOR = 3
 
-_COMMANDS = ("serve", "run", "trace", "doctor", "demo", "observe", "dashboards")
+_COMMANDS = ("serve", "run", "trace", "stuck", "doctor", "demo", "observe", "dashboards")
 
 
 class _Commands(CommandGroup):
@@ -57,6 +57,7 @@ def commands() -> None:
       lunatik-socket trace -- curl example.org  a command and its children
       lunatik-socket trace --comm nginx         threads that already run
       lunatik-socket trace                      the whole machine
+      lunatik-socket stuck                      calls that wait now, and for whom
     """
 
 

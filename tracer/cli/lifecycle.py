@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from errno import EADDRINUSE
 from syslog import LOG_INFO
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tracer.cli.loop import Loop
 from tracer.cli.options import TraceOptions, shown
-from tracer.errors import TracerError
+from tracer.errors import TracerError, UsageError
 from tracer.model.config import Config, Filter
 from tracer.process.command import StartedCommand
 from tracer.process.hang_up import outliving_terminal
@@ -31,6 +31,9 @@ from tracer.terminal.view import (
     is_live_terminal,
     print_summary,
 )
+
+if TYPE_CHECKING:
+    from tracer.exporter.http.config_file import WebConfigFile
 
 __all__ = ["METRICS_URL", "Subject", "trace"]
 
@@ -68,6 +71,7 @@ def trace(
     manager = ServiceManager()
     if in_journal():
         log_to_stderr("INFO", "%(message)s")
+    web = _web_config(options)
     with ExitStack() as stack:
         stack.callback(manager.stopping)
         writers = stack.enter_context(json_writers(to_stdout=options.json, path=options.output))
@@ -77,7 +81,7 @@ def trace(
         child = _start(stack, subject, options, relay)
         session = stack.enter_context(Session(_config(subject, options, child)))
         signals = stack.enter_context(Signals())
-        url = _serve_metrics(stack, options, session)
+        url = _serve_metrics(stack, options, session, web)
         header = Header(_text(subject, child), url, _hints(subject, url))
         view = make_view(header) if make_view else _view(options, header, stream, live=live)
         first = session.snapshot()
@@ -181,25 +185,47 @@ def _hints(subject: Subject, url: str | None) -> tuple[str, ...]:
     return tuple(hint.replace(METRICS_URL, url or _ANY_URL) for hint in subject.hints)
 
 
-def _serve_metrics(stack: ExitStack, options: TraceOptions, session: Session) -> str | None:
+def _web_config(options: TraceOptions) -> "WebConfigFile | None":
+    """Read the web configuration; a wrong one is told before anything is attached."""
+    if options.web_config_file is None:
+        return None
+    from tracer.exporter.http.config_file import WebConfigFile  # noqa: PLC0415
+
+    if options.metrics is None:
+        raise UsageError("serve metrics", cause="--web.config.file needs --metrics ADDR:PORT")
+    return WebConfigFile(options.web_config_file)
+
+
+def _serve_metrics(
+    stack: ExitStack, options: TraceOptions, session: Session, web: "WebConfigFile | None"
+) -> str | None:
     """Return the URL. If the default port is in use, as by another tracer, take a free one."""
     if options.metrics is None:
         return None
-    from tracer.exporter.http.server import MetricsServer  # noqa: PLC0415
+    from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
 
-    server = MetricsServer(options.metrics, session.snapshot, passed_listener())
+    server = MetricsServer(
+        options.metrics, session.snapshot, web, options.web_host, passed_listener()
+    )
     try:
         server.start()
     except TracerError as error:
         server.stop()
         if options.metrics_given or error.errno != EADDRINUSE:
             raise
-        server = MetricsServer((options.metrics[0], 0), session.snapshot)
+        free_port = (options.metrics[0], 0)
+        server = MetricsServer(free_port, session.snapshot, web, options.web_host)
         server.start()
         taken, free = shown(options.metrics), shown(server.address)
         say(f"{taken} is in use; metrics are on {free}")
     stack.callback(server.stop)
-    return f"http://{shown(server.address)}/metrics"
+    if server.is_exposed:
+        say(
+            f"warning: anyone who can connect to {shown(server.address)} can read the metrics; "
+            "give --web.config.file with TLS and passwords, or listen on 127.0.0.1"
+        )
+    scheme = "http" if web is None or web.current.tls is None else "https"
+    return f"{scheme}://{shown(server.address)}/metrics"
 
 
 def _view(options: TraceOptions, header: Header, stream: TextIO, *, live: bool) -> View:

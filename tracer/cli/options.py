@@ -4,7 +4,7 @@
 import functools
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
@@ -31,6 +31,7 @@ Address = tuple[str, int]
 
 _HOSTS = {"": "127.0.0.1", "localhost": "127.0.0.1", "*": "0.0.0.0"}
 _METRICS = ("127.0.0.1", 10435)
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h|)", re.ASCII)
 _UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _WRONG_USAGE = 2
@@ -67,10 +68,13 @@ class TraceOptions:
     """What the user chose. `live` None: a live table if standard output is a free terminal.
 
     `metrics_given`: the user chose the address `metrics`; otherwise it is the default.
+    `web_config_file` and `web_host` are for the server of the metrics.
     """
 
     metrics: Address | None
     metrics_given: bool
+    web_config_file: str | None
+    web_host: tuple[str, ...]
     operation: tuple[str, ...]
     mechanism: str
     duration: float | None
@@ -113,6 +117,13 @@ def _host_and_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def host_name(text: str) -> str:
+    """Read a host name, without a port."""
+    if not _HOST_NAME.fullmatch(text):
+        raise click.BadParameter(f'"{text}" is not a host name (e.g. metrics.example.org)')
+    return text.lower().removesuffix(".")
+
+
 def shown(address: Address) -> str:
     """The address as it is typed: `127.0.0.1:1080`, `[::1]:1080`."""
     host, port = address
@@ -138,6 +149,20 @@ _OPTIONS = (
         help="Where to serve the metrics for Prometheus. If the default is in use, a free port.",
     ),
     click.option("--no-metrics", is_flag=True, help="Do not serve metrics."),
+    click.option(
+        "--web.config.file",
+        "web_config_file",
+        metavar="FILE",
+        help="TLS, passwords and limits for the metrics, in the format of Prometheus' exporters.",
+    ),
+    click.option(
+        "--web.host",
+        "web_host",
+        type=host_name,
+        metavar="NAME",
+        multiple=True,
+        help="A host name by which clients may ask for the metrics on loopback; may be repeated.",
+    ),
     click.option(
         "--operation",
         type=click.Choice([operation.name for operation in OPERATIONS]),
@@ -176,6 +201,7 @@ _OPTIONS = (
     ),
     click.option("-q", "--quiet", is_flag=True, help="Do not show the numbers."),
 )
+_DOTTED = {"web_config_file": "--web.config.file", "web_host": "--web.host"}
 _NAMES = tuple(field.name for field in fields(TraceOptions) if field.name != "metrics_given")
 
 
@@ -189,6 +215,7 @@ def tracing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         given = context.get_parameter_source("metrics") is not ParameterSource.DEFAULT
         if no_metrics and not overrides(context, "metrics", "no_metrics"):
             chosen["metrics"] = None
+            _refuse_without_metrics(click.get_current_context(), chosen)
         return function(*args, options=TraceOptions(**chosen, metrics_given=given), **kwargs)
 
     for option in reversed(_OPTIONS):
@@ -216,6 +243,12 @@ def overrides(context: click.Context, name: str, other: str) -> bool:
     return ranks[0] > ranks[1]
 
 
+def _refuse_without_metrics(context: click.Context, chosen: Mapping[str, Any]) -> None:
+    for name, option in _DOTTED.items():
+        if chosen[name]:
+            raise click.UsageError(f"{option} cannot be combined with --no-metrics", context)
+
+
 def _was_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
@@ -233,7 +266,8 @@ def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         for name in () if trace else (*_NAMES, "no_metrics"):
             if name != "quiet" and _was_given(context, name):
-                raise click.UsageError(f"--{name.replace('_', '-')} needs --trace", context)
+                option = _DOTTED.get(name, f"--{name.replace('_', '-')}")
+                raise click.UsageError(f"{option} needs --trace", context)
         return function(*args, options=options if trace else None, **kwargs)
 
     return click.option("--trace", is_flag=True, help="Trace it.")(tracing_options(checked))

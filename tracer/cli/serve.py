@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`lunatik-socket serve`: servers built on the socket API, traced on request."""
 
+import ipaddress
 import signal
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -20,11 +21,21 @@ from tracer.cli.options import (
 from tracer.errors import UsageError
 from tracer.model.config import Filter
 from tracer.process.interpreter import own_command
-from tracer.process.journal import log_to_stderr
+from tracer.process.journal import log_to_stderr, say
 
 __all__ = ["command"]
 
 _LEVELS = ("debug", "info", "warning", "error")
+
+
+def _destination(text: str) -> str:
+    """Check a rule about destinations."""
+    from lunatik_socket.servers.destinations import DestinationRule  # noqa: PLC0415
+
+    try:
+        return DestinationRule.parse(text).text
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 class _Server(Protocol):
@@ -58,7 +69,15 @@ def _listening(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 help="Close connections without traffic for this time.",
             ),
             click.option(
-                "--max-clients", type=int, help="Serve at most this many clients at once."
+                "--max-clients-per-address",
+                type=int,
+                help="Serve at most this many clients of one address at once. Default: a quarter "
+                "of --max-clients; no limit for clients on loopback.",
+            ),
+            click.option(
+                "--max-clients",
+                type=int,
+                help="Serve at most this many clients at once (default: 2000).",
             ),
             click.option(
                 "--listen",
@@ -84,7 +103,30 @@ def _listening(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     "--request-timeout", type=seconds, metavar="TIME", help="Wait this long for a client's request."
 )
 @click.option(
+    "--max-requests-per-address",
+    type=int,
+    help="Allow one address at most this many clients that are not connected to their destination "
+    "yet. Default: an eighth of --max-clients; no limit for clients on loopback.",
+)
+@click.option(
     "--allow-user", "users", multiple=True, help="Serve only this user id; may be repeated."
+)
+@click.option(
+    "--allow-destination",
+    "allowed",
+    type=_destination,
+    metavar="NETWORK[:PORTS]",
+    multiple=True,
+    help="Connect only to this network (e.g. 10.0.0.0/8:80,8000-8100; * is any); may be repeated. "
+    "Clients of other machines reach loopback and link-local addresses only if a rule names them.",
+)
+@click.option(
+    "--deny-destination",
+    "denied",
+    type=_destination,
+    metavar="NETWORK[:PORTS]",
+    multiple=True,
+    help="Do not connect to this network, even if it is allowed; may be repeated.",
 )
 @server_options
 @click.pass_context
@@ -93,11 +135,15 @@ def _socks4(
     *,
     listen: Address,
     max_clients: int | None,
+    max_clients_per_address: int | None,
+    max_requests_per_address: int | None,
     idle_timeout: float | None,
     log_level: str,
     connect_timeout: float | None,
     request_timeout: float | None,
     users: tuple[str, ...],
+    allowed: tuple[str, ...],
+    denied: tuple[str, ...],
     options: TraceOptions | None,
 ) -> int:
     """Run a SOCKSv4 and SOCKSv4a proxy (CONNECT)."""
@@ -106,20 +152,31 @@ def _socks4(
     settings = _given(
         listen=listen,
         max_clients=max_clients,
+        max_clients_per_address=max_clients_per_address,
+        max_requests_per_address=max_requests_per_address,
         idle_timeout_seconds=idle_timeout,
         connect_timeout_seconds=connect_timeout,
         request_timeout_seconds=request_timeout,
         allowed_users=frozenset(users) or None,
+        allowed_destinations=allowed,
+        denied_destinations=denied,
     )
     config = _checked(lambda: Socks4Config(**settings))
     if options is None:
-        return _serve(Socks4Server(config), log_level)
+        return _serve(Socks4Server(config), log_level, lambda: _warn(listen, "use the proxy"))
     hint = f"try: curl --socks4 {shown(_reachable(listen))} {METRICS_URL}"
     return _trace_server(context, "SOCKSv4 proxy", listen, options, hints=(hint,) * bool(listen[1]))
 
 
 @command.command("echo")
 @_listening(10007)
+@click.option(
+    "--max-datagrams",
+    type=int,
+    metavar="N",
+    help="UDP: answer at most this many datagrams of one address in a second (default: 100), "
+    "after a quiet time ten times as many.",
+)
 @server_options
 @click.pass_context
 def _echo(
@@ -127,6 +184,8 @@ def _echo(
     *,
     listen: Address,
     max_clients: int | None,
+    max_clients_per_address: int | None,
+    max_datagrams: int | None,
     idle_timeout: float | None,
     log_level: str,
     options: TraceOptions | None,
@@ -134,10 +193,16 @@ def _echo(
     """Run an echo server, on TCP and UDP at the same port."""
     from lunatik_socket.servers.echo import EchoConfig, EchoServer  # noqa: PLC0415
 
-    settings = _given(listen=listen, max_clients=max_clients, idle_timeout_seconds=idle_timeout)
+    settings = _given(
+        listen=listen,
+        max_clients=max_clients,
+        max_clients_per_address=max_clients_per_address,
+        max_datagrams_per_second=max_datagrams,
+        idle_timeout_seconds=idle_timeout,
+    )
     config = _checked(lambda: EchoConfig(**settings))
     if options is None:
-        return _serve(EchoServer(config), log_level)
+        return _serve(EchoServer(config), log_level, lambda: _warn(listen, "use the echo server"))
     return _trace_server(context, "echo server", listen, options, hints=())
 
 
@@ -153,16 +218,26 @@ def _checked(make: Callable[[], Any]) -> Any:
         raise UsageError("serve", cause=str(error)) from error
 
 
+def _warn(listen: Address, what: str) -> None:
+    """Warn that others can use the server, if they can."""
+    if not ipaddress.IPv4Address(listen[0]).is_loopback:
+        say(
+            f"warning: anyone who can connect to {shown(listen)} can {what}: it has no "
+            "password; listen on 127.0.0.1, or restrict access with a firewall"
+        )
+
+
 def _reachable(listen: Address) -> Address:
     return ("127.0.0.1", listen[1]) if listen[0] == "0.0.0.0" else listen
 
 
-def _serve(server: _Server, log_level: str) -> int:
+def _serve(server: _Server, log_level: str, warn: Callable[[], None]) -> int:
     import logging  # noqa: PLC0415
 
     logging.logProcesses = False  # saves a getpid(2) per record, which the format does not show
     log_to_stderr(log_level.upper(), "%(asctime)s %(levelname)s %(message)s")
     server.open()
+    warn()
 
     def stop(number: int, _frame: object) -> None:
         server.stop()
@@ -203,9 +278,14 @@ def _trace_server(
 _OWN_OPTIONS = {
     "listen",
     "max_clients",
+    "max_clients_per_address",
+    "max_requests_per_address",
+    "max_datagrams",
     "idle_timeout",
     "log_level",
     "connect_timeout",
     "request_timeout",
     "users",
+    "allowed",
+    "denied",
 }

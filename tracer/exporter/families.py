@@ -7,7 +7,7 @@ calls of the documented API (16 operations on TCP and UDP) and their common erro
 0 from the first scrape; any other series appears with its first call.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ from tracer.exporter import metrics
 from tracer.exporter.metrics import Labels, Metric
 from tracer.model.histogram import SLOTS
 from tracer.model.operations import FUNCTIONS, OPERATIONS, Bytes
-from tracer.model.snapshot import Aggregate, Series, Snapshot, merge
+from tracer.model.snapshot import GIVEN_BACK, Aggregate, Series, Snapshot, merge
 
 __all__ = ["FAMILIES", "NOTHING", "STARTING", "Family", "Samples", "Value", "clean", "family"]
 
@@ -101,7 +101,7 @@ def _in_progress(snapshot: Snapshot) -> Samples:
 
 def _in_progress_by_label(snapshot: Snapshot) -> Samples:
     """Also zeros, so that a series falls to 0. Of calls in the kernel, the label is not known."""
-    known = (s for s in snapshot.operations if s.path == "user")
+    known = (s for s in _exported(snapshot.operations) if s.path == "user")
     zeros = (((s.name, s.path, clean(s.label or "")), 0) for s in known)
     calls = (((one.operation, "user", clean(one.label)), one.calls) for one in snapshot.in_flight)
     return _sums((*zeros, *calls))
@@ -116,7 +116,7 @@ def _histograms(series: Iterable[Series]) -> dict[Labels, Value]:
     # Two cells of the kernel can have the same label text (bytes that are not UTF-8, a process
     # named "other"). Prometheus refuses a scrape that has a series twice, so they are added up.
     result: dict[Labels, Aggregate] = {}
-    for one in series:
+    for one in _exported(series):
         key = _label_values(one)
         known = result.get(key)
         result[key] = merge([known, one.aggregate]) if known else one.aggregate
@@ -126,13 +126,13 @@ def _histograms(series: Iterable[Series]) -> dict[Labels, Value]:
 def _error_counts(series: Iterable[Series]) -> dict[Labels, Value]:
     return _sums(
         (_label_values(one, errno), count)
-        for one in series
+        for one in _exported(series)
         for errno, count in one.aggregate.errors.items()
     )
 
 
 def _byte_counts(series: Iterable[Series]) -> dict[Labels, Value]:
-    return _sums((_label_values(one), one.aggregate.bytes) for one in series)
+    return _sums((_label_values(one), one.aggregate.bytes) for one in _exported(series))
 
 
 def _sums(counts: Iterable[tuple[Labels, int]]) -> dict[Labels, Value]:
@@ -140,6 +140,11 @@ def _sums(counts: Iterable[tuple[Labels, int]]) -> dict[Labels, Value]:
     for key, count in counts:
         result[key] = result.get(key, 0) + count
     return {**result}
+
+
+def _exported(series: Iterable[Series]) -> Iterator[Series]:
+    """Without the counts of label values that were given back: a rate of them means nothing."""
+    return (one for one in series if one.label != GIVEN_BACK)
 
 
 def _label_values(series: Series, *more: str) -> Labels:

@@ -40,8 +40,11 @@ class Live:
         self._thread: Thread | None = None
         self._stopped = False
 
-    def events(self) -> Iterator[bytes]:
-        """Each new event, or only the latest if several were made meanwhile; ends with `stop`."""
+    def events(self, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[bytes]:
+        """Each new event, or only the latest if several were made meanwhile.
+
+        Ends with `stop`, and after an event if it is not wanted any more.
+        """
         with self._changed:
             self._watchers += 1
             seen = self._number
@@ -50,7 +53,7 @@ class Live:
                 self._thread.start()
         try:
             yield b"retry: 1000\n\n"
-            while (event := self._next(seen)) is not None:
+            while is_wanted() and (event := self._next(seen)) is not None:
                 seen, text = event
                 yield text
         finally:

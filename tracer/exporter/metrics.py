@@ -175,6 +175,12 @@ SCRAPE_ERRORS = Metric(
     "Metrics missing from a scrape because they could not be made; the log says why.",
     (),
 )
+REFUSALS = Metric(
+    "lunatik_socket_exporter_refusals_total",
+    Type.COUNTER,
+    "Connections, requests, log-ins and streams that the exporter refused or closed, by reason.",
+    ("reason",),
+)
 
 METRICS = (
     DURATION,
@@ -195,6 +201,7 @@ METRICS = (
     PROGRAM_RUN_SECONDS,
     PROGRAM_RUNS,
     INFO,
+    REFUSALS,
     SCRAPE_DURATION,
     SCRAPE_ERRORS,
 )

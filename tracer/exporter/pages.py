@@ -4,12 +4,13 @@
 from http import HTTPStatus
 from pathlib import Path
 
-from tracer.exporter.http.web import Handler, Request, Response, plain
+from tracer.exporter.http.handler import Handler, Request, Response, plain
+from tracer.exporter.http.refusals import Refusals
 from tracer.exporter.live import Live
+from tracer.exporter.streams import Streams
 
-__all__ = ["MAX_STREAMS", "page_routes"]
+__all__ = ["page_routes"]
 
-MAX_STREAMS = 16
 _DIRECTORY = Path(__file__).parent / "page"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -30,10 +31,10 @@ _HEADERS = (
 )
 
 
-def page_routes(live: Live) -> dict[str, Handler]:
+def page_routes(live: Live, refusals: Refusals) -> dict[str, Handler]:
     """The page's routes: `/`, its files, and the event stream `/live`."""
     files = {f"/{path.name}": _file(path) for path in _DIRECTORY.iterdir()}
-    return {"/": files["/index.html"], **files, "/live": _stream(live)}
+    return {"/": files["/index.html"], **files, "/live": _stream(Streams(live, refusals))}
 
 
 def _file(path: Path) -> Handler:
@@ -43,11 +44,12 @@ def _file(path: Path) -> Handler:
     return handler
 
 
-def _stream(live: Live) -> Handler:
-    def handler(_request: Request) -> Response:
-        if live.watchers >= MAX_STREAMS:
-            text = f"{MAX_STREAMS} pages are already open: close one"
+def _stream(streams: Streams) -> Handler:
+    def handler(request: Request) -> Response:
+        if not streams.has_room_for(request.client):
+            text = "too many pages are open: close one"
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, text, ("Retry-After", "5"))
-        return Response("text/event-stream", headers=_HEADERS, events=live.events())
+        events = streams.events(request.client)
+        return Response("text/event-stream", headers=_HEADERS, events=events)
 
     return handler

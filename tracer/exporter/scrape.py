@@ -4,11 +4,11 @@
 import gzip
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 
 from tracer.exporter import metrics
-from tracer.exporter.families import FAMILIES, Family, family
+from tracer.exporter.families import FAMILIES, Family, Samples, family
 from tracer.exporter.process import process_families
 from tracer.exporter.render import Format, Renderer
 from tracer.exporter.shared import Shared
@@ -27,8 +27,13 @@ class Scraper:
     `lunatik_socket_tracer_scrape_errors_total`, and logged.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        refusals: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self._snapshot = snapshot
+        self.refusals = refusals
         self._shared = Shared(self._read)
         self._renderers = {form: Renderer(form) for form in Format}
         self.errors = 0
@@ -86,6 +91,8 @@ class _Reading:
         started = time.perf_counter()
         renderer = self._renderers[form]
         parts = [*self._kernel_parts(renderer), *self._process_parts(renderer)]
+        refused: Samples = {(reason,): count for reason, count in self._scraper.refusals().items()}
+        parts += renderer.parts(Family(metrics.REFUSALS, metrics.REFUSALS.labels, refused))
         seconds = self._read_seconds + time.perf_counter() - started
         own = {metrics.SCRAPE_DURATION: seconds, metrics.SCRAPE_ERRORS: self._scraper.errors}
         for metric, value in own.items():

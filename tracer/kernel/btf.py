@@ -82,16 +82,21 @@ class KernelTypes:
 
         Raises UnsupportedError if the kernel has no such struct or field.
         """
-        type_id = self.struct_id(struct)
-        bits = None if type_id is None else self._search(type_id, field)
-        if bits is None:
+        offset = self.offset_if_any(struct, field)
+        if offset is None:
             raise UnsupportedError(
                 "find",
                 f"{struct}.{field}",
                 "the kernel's type information (BTF) has no such field",
                 hint="please report the version of this kernel",
             )
-        return bits // 8
+        return offset
+
+    def offset_if_any(self, struct: str, field: str) -> int | None:
+        """As `offset_of`; None if the kernel has no such struct or field."""
+        type_id = self.struct_id(struct)
+        bits = None if type_id is None else self._search(type_id, field)
+        return None if bits is None else bits // 8
 
     def argument_slots(self, function: str) -> int | None:
         """How many words of 8 bytes the arguments of a function take; None if it does not exist.

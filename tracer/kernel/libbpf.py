@@ -86,6 +86,7 @@ def libbpf() -> ctypes.CDLL:
         ("bpf_map_create", integer, [integer, text, number, number, number, pointer]),
         ("bpf_map_lookup_elem", integer, [integer, pointer, pointer]),
         ("bpf_map_update_elem", integer, [integer, pointer, pointer, ctypes.c_uint64]),
+        ("bpf_map_delete_elem", integer, [integer, pointer]),
         ("bpf_map_lookup_batch", integer, [integer] + [pointer] * 6),
         ("bpf_prog_load", integer, [integer, text, text, text, ctypes.c_size_t, pointer]),
         ("bpf_raw_tracepoint_open", integer, [text, integer]),

@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from tracer.kernel.namespaces import processes_of_namespaces
+
 __all__ = ["listening_ports"]
 
 _LISTEN = "0A"  # TCP_LISTEN
@@ -18,22 +20,10 @@ def listening_ports() -> set[int]:
     """The local ports of all listening TCP sockets."""
     return {
         port
-        for process in _one_process_of_each_namespace()
+        for process in processes_of_namespaces()
         for name in ("tcp", "tcp6")
         for port in _listening(process / "net" / name)
     }
-
-
-def _one_process_of_each_namespace() -> Iterator[Path]:
-    seen = set()
-    for process in Path("/proc").iterdir():
-        if not process.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
-            namespace = (process / "ns" / "net").stat().st_ino
-            if namespace not in seen:
-                seen.add(namespace)
-                yield process
 
 
 def _listening(path: Path) -> Iterator[int]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tracer.kernel.libbpf import checked, libbpf, object_info
+from tracer.kernel.libbpf import checked, last_error, libbpf, object_info
 from tracer.model.layout import MapLayout
 
 __all__ = ["Map", "possible_cpus", "sum_of_cpus"]
@@ -118,6 +118,14 @@ class Map:
     def update(self, key: bytes, value: bytes) -> None:
         """Set one value; raises OSError."""
         checked(libbpf().bpf_map_update_elem(self.descriptor, key, value, 0))
+
+    def delete(self, key: bytes) -> bool:
+        """Remove one key; returns whether it was there. Raises OSError."""
+        if libbpf().bpf_map_delete_elem(self.descriptor, key) == 0:
+            return True
+        if ctypes.get_errno() == errno.ENOENT:
+            return False
+        raise last_error()
 
     def insert(self, key: bytes, value: bytes) -> bool:
         """Set one value unless the key has one already; returns whether it was set."""

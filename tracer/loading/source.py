@@ -242,7 +242,7 @@ def _maps(config: Config, layer: FunctionLayer) -> tuple[str, ...]:
         "threads",
         "armed",
         *(layer.MAPS if layer.functions else ()),
-        *(("labelled_cells", "label_values") if config.label is not None else ()),
+        *(("labelled_cells", "label_values", "grace_period") if config.label is not None else ()),
         *(["listening"] * (config.label == "port")),
         *(["followed"] * bool(config.filter.pids)),
         *(["cgroups"] * (config.filter.cgroup is not None)),
@@ -310,10 +310,27 @@ def _cgroup_macros(config: Config, types: KernelTypes) -> dict[str, object]:
         return macros
     for struct, field in _FIELDS_OF_CGROUPS:
         macros[f"{struct}_{field}".upper()] = types.offset_of(struct, field)
-    return macros | {
-        "CGROUP_LEVEL": path.count("/"),
-        "CGROUP_PATH_SIZE": len(os.fsencode(path)) + 1,
-        "CGROUP_PATH_MATCHES(words)": _words_test(os.fsencode(path) + b"\0"),
+    return (
+        macros
+        | _ancestor_macros(types)
+        | {
+            "CGROUP_LEVEL": path.count("/"),
+            "CGROUP_PATH_SIZE": len(os.fsencode(path)) + 1,
+            "CGROUP_PATH_MATCHES(words)": _words_test(os.fsencode(path) + b"\0"),
+        }
+    )
+
+
+def _ancestor_macros(types: KernelTypes) -> dict[str, object]:
+    """Where a cgroup has the ids of those it is in; nothing where a helper gives them."""
+    ids = types.offset_if_any("cgroup", "ancestor_ids")
+    if ids is None:
+        return {}
+    return {
+        "TASK_STRUCT_CGROUPS": types.offset_of("task_struct", "cgroups"),
+        "CSS_SET_DFL_CGRP": types.offset_of("css_set", "dfl_cgrp"),
+        "CGROUP_LEVEL_OF": types.offset_of("cgroup", "level"),
+        "CGROUP_ANCESTOR_IDS": ids,
     }
 
 

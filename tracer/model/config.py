@@ -36,11 +36,12 @@ class Config:
     `operations` are the operations to trace, all if empty. `mechanism` is one of
     `FUNCTION_MECHANISMS`; "auto" is the best one that works on this kernel, and no function layer
     if none works. `label` is one of `LABELS` or None. `label_values` is the maximum number of
-    values of the label. `threads` is the maximum number of threads in the map of threads; 0 means
-    four times the number of threads on the machine, at least 4,096. `measure_cost` enables the
-    kernel's statistics of BPF run time, which make each run slower. `tracer_pid` is never traced.
-    `in_flight` is how the kernel side finds the call of a thread: "stack", or "hash", which is
-    simpler and slower and serves as its check in tests (bpf/in_flight.h).
+    values of the label. If room for more is scarce, the cells of those that have been silent for
+    `label_silence_seconds` are given back. `threads` is the maximum number of threads in the map of
+    threads; 0 means four times the number of threads on the machine, at least 4,096. `measure_cost`
+    enables the kernel's statistics of BPF run time, which make each run slower. `tracer_pid` is
+    never traced. `in_flight` is how the kernel side finds the call of a thread: "stack", or "hash",
+    which is simpler and slower and serves as its check in tests (bpf/in_flight.h).
     """
 
     filter: Filter = field(default_factory=Filter)
@@ -48,6 +49,7 @@ class Config:
     mechanism: str = "auto"
     label: str | None = None
     label_values: int = 512
+    label_silence_seconds: float = 600.0
     threads: int = 0
     measure_cost: bool = False
     tracer_pid: int = 0

@@ -12,7 +12,9 @@ from typing import Any
 from tracer.model.histogram import OVERFLOW, UPPER_BOUNDS_SECONDS, quantile_seconds
 
 __all__ = [
+    "GIVEN_BACK",
     "LOST_WORDS",
+    "OTHER",
     "Aggregate",
     "CallAtStart",
     "InFlight",
@@ -26,6 +28,15 @@ __all__ = [
     "to_json",
 ]
 
+OTHER = "other"
+"""The label value of calls that were counted when there was no room for more values."""
+
+GIVEN_BACK = "(values given back)"
+"""The label value of calls that were counted under values that were given back since.
+
+Longer than any thread's name, so it is no other value. Its series is in totals, but not in the
+metrics: at each value that is given back it grows by what was counted long before.
+"""
 
 LOST_WORDS = {
     "start_map_full": "more threads in calls at once than there was room for",
@@ -34,6 +45,9 @@ LOST_WORDS = {
     "probe_missed": "the kernel skipped a run of a BPF program",
 }
 """The reasons in `Snapshot.lost`, in words for a user."""
+
+
+_Key = tuple[str, str, str, str | None]  # name, path, transport, label
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +165,8 @@ class Snapshot:
     are they lost. `in_flight` are the calls from user space in flight by label value; empty without
     a label. Each of them has a series in `operations`, even if none of its calls has returned yet.
 
-    No two series have the same name, path, transport and label. `other_label` is the number of
+    No two series have the same name, path, transport and label. A label value that was given back
+    has no series any more; its counts are in that of `GIVEN_BACK`. `other_label` is the number of
     calls counted under the label value "other", because there was no room for more values. They
     are not lost.
     """
@@ -221,14 +236,25 @@ def difference(old: Snapshot, new: Snapshot) -> Snapshot:
 
 
 def _series_since(old: tuple[Series, ...], new: tuple[Series, ...]) -> tuple[Series, ...]:
-    before = {(s.name, s.path, s.transport, s.label): s.aggregate for s in old}
-    since = (
-        replace(
-            s, aggregate=_minus(s.aggregate, before.get((s.name, s.path, s.transport, s.label)))
-        )
-        for s in new
-    )
+    before = _as_of_later({_key(s): s.aggregate for s in old}, {_key(s): s.aggregate for s in new})
+    since = (replace(s, aggregate=_minus(s.aggregate, before.get(_key(s)))) for s in new)
     return tuple(s for s in since if s.aggregate.count)
+
+
+def _as_of_later(
+    old: dict[_Key, Aggregate], new: Mapping[_Key, Aggregate]
+) -> dict[_Key, Aggregate]:
+    """The old series, those that were given back until the new ones were read added up as such."""
+    gone = [key for key in old if key not in new or new[key].count < old[key].count]
+    for key in gone:
+        under = (*key[:3], GIVEN_BACK)
+        aggregate = old.pop(key)
+        old[under] = merge([old[under], aggregate]) if under in old else aggregate
+    return old
+
+
+def _key(series: Series) -> _Key:
+    return series.name, series.path, series.transport, series.label
 
 
 def _minus(aggregate: Aggregate, before: Aggregate | None) -> Aggregate:

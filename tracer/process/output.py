@@ -11,6 +11,9 @@ from tracer.process.hang_up import outliving_terminal
 __all__ = ["Relay"]
 
 _CHUNK_BYTES = 1 << 16
+# A longer line is cut: a command may write without end and without a newline.
+_MAX_LINE_BYTES = 1 << 14
+_CUT = f" [cut: the line is longer than {_MAX_LINE_BYTES} bytes]".encode()
 
 
 class Relay:
@@ -45,14 +48,38 @@ class Relay:
 
     def _pass_on(self, say: Callable[[str], None]) -> None:
         """Pass on all complete lines at once: each `say` may redraw a table."""
-        rest = b""
+        pending = _Lines()
         while chunk := os.read(self._read_end, _CHUNK_BYTES):
-            lines, newline, rest = (rest + chunk).rpartition(b"\n")
-            if newline:
-                _show(say, lines)
-        if rest:
-            _show(say, rest)
+            if lines := pending.add(chunk):
+                _show(say, b"\n".join(lines))
+        if pending.rest:
+            _show(say, pending.rest)
         os.close(self._read_end)
+
+
+class _Lines:
+    """Splits chunks into lines. `rest` is the start of a line that is not complete yet."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+        self._is_skipping = False  # to the end of a line that was cut
+
+    def add(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that this chunk completes, each cut if it is too long."""
+        if self._is_skipping:
+            _, newline, chunk = chunk.partition(b"\n")
+            if not newline:
+                return []
+            self._is_skipping = False
+        *lines, self.rest = (self.rest + chunk).split(b"\n")
+        if len(self.rest) > _MAX_LINE_BYTES:
+            lines.append(self.rest)
+            self.rest, self._is_skipping = b"", True
+        return [_cut(line) for line in lines]
+
+
+def _cut(line: bytes) -> bytes:
+    return line if len(line) <= _MAX_LINE_BYTES else line[:_MAX_LINE_BYTES] + _CUT
 
 
 def _show(say: Callable[[str], None], text: bytes) -> None:

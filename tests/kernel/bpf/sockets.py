@@ -14,6 +14,7 @@ __all__ = [
     "N",
     "listener",
     "message_vector",
+    "send",
     "tcp_pair",
     "transports",
     "udp_pair",
@@ -82,3 +83,10 @@ def message_vector(texts: list[bytes]) -> tuple[object, object]:
     ]
     headers = [_Mmsghdr(_Msghdr(iov=ctypes.pointer(part), iov_length=1)) for part in parts]
     return (_Mmsghdr * len(texts))(*headers), (buffers, parts)
+
+
+def send(number: int = N) -> None:
+    """Send this many messages of one byte on a TCP connection of their own."""
+    one, _two = tcp_pair()
+    for _ in range(number):
+        one.send(b"x")

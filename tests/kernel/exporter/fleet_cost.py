@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.kernel.children import wait_until
 from tests.kernel.exporter.prometheus import prometheus
 from tests.kernel.workload import Round, working
-from tracer.exporter.http.server import MetricsServer
+from tracer.exporter.http.routes import MetricsServer
 
 PACE_SECONDS = 5
 _USUAL = ("100", "120")  # hosts, seconds

@@ -10,7 +10,7 @@ It prints `ready` when it can be scraped. For each line that it reads, it works 
 import sys
 
 from tests.kernel.workload import working
-from tracer.exporter.http.server import MetricsServer
+from tracer.exporter.http.routes import MetricsServer
 
 PORT = 10435
 

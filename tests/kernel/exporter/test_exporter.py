@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.kernel.children import TIMEOUT_SECONDS, Child
-from tracer.exporter.http.server import MetricsServer
+from tracer.exporter.http.routes import MetricsServer
 from tracer.exporter.render import Format
 from tracer.session import Session
 

@@ -25,7 +25,7 @@ from tests.kernel.children import TIMEOUT_SECONDS
 from tests.kernel.exporter.browser import Browser, browsing, colours
 from tests.kernel.workload import BYTES, CALLS, Round, Worker, working
 from tests.pure.tracer.snapshots import aggregate, series, snapshot
-from tracer.exporter.http.server import MetricsServer
+from tracer.exporter.http.routes import MetricsServer
 from tracer.model.histogram import OVERFLOW, SLOTS, UPPER_BOUNDS_SECONDS, quantile_seconds
 from tracer.model.snapshot import Snapshot
 from tracer.session import Session

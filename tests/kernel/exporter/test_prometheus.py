@@ -13,7 +13,7 @@ from tests.kernel.children import wait_until
 from tests.kernel.exporter.prometheus import Prometheus, prometheus
 from tests.kernel.workload import BYTES, CALLS, Worker, working
 from tests.pure.dashboards.boards import Asked, panel_queries, rule_queries, rules, with_variables
-from tracer.exporter.http.server import MetricsServer
+from tracer.exporter.http.routes import MetricsServer
 from tracer.model.snapshot import Snapshot
 from tracer.session import Session
 

@@ -50,7 +50,7 @@ def counts_of(session: Session, before: str, work: str, transport: str = "tcp") 
     state = State()
     state.run(PREPARED + f'kind = "{transport}"'.encode())
     state.run(before.encode())
-    gc.collect()  # so that no socket of an earlier test is closed during the count
+    gc.collect()  # so that no socket of an earlier state is closed during the count
     with counted(session) as counts:
         state.run(work.encode())
     return counts

@@ -83,7 +83,9 @@ def test_docs_name_only_options_that_exist() -> None:
         text = re.sub(
             r"`(?:curl|docker|pip|git)[^`]*`|^.*curl --socks4.*$", "", read(path), flags=re.M
         )
-        assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) - known <= {"--pid=host"}
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+(?:\.[a-z]+)*", text)) - known <= {
+            "--pid=host"
+        }
 
 
 def keys(document: object, prefix: str = "") -> set[str]:

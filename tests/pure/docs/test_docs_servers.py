@@ -21,9 +21,17 @@ def test_the_example_prints_what_the_page_says(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines() == re.findall(r"# → (.*)$", code, re.MULTILINE)
 
 
-def _shown(value: object) -> str:
+_PARTS_OF_MAX_CLIENTS = {
+    "max_clients_per_address": "a quarter",
+    "max_requests_per_address": "an eighth",
+}
+
+
+def _shown(name: str, value: object) -> str:
+    if name in _PARTS_OF_MAX_CLIENTS:
+        return _PARTS_OF_MAX_CLIENTS[name]
     if isinstance(value, tuple):
-        return f"{value[0]}:{value[1]}"
+        return f"{value[0]}:{value[1]}" if value else "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     return "any" if value is None else f"{value:,g}"
@@ -39,4 +47,6 @@ def test_the_table_of_settings_equals_the_configuration(
         if re.match(r"\| `\w+` \|", line)
     ]
     told = {row[1].strip("`"): row[column] for row in rows if row[column]}
-    assert told == {field.name: _shown(field.default) for field in dataclasses.fields(config)}
+    assert told == {
+        field.name: _shown(field.name, field.default) for field in dataclasses.fields(config)
+    }

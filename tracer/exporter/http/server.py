@@ -1,83 +1,120 @@
 # SPDX-License-Identifier: MIT
-"""The routes of the exporter: `/metrics`, `/healthz` and the live page at `/`.
+"""A small HTTP server that stays available when clients are slow, silent, dead, many or hostile.
 
-Listening, reading requests and writing responses are in `tracer.exporter.http.web`.
+It has one thread for each connection, and limits everything that a client can make large or long:
+the number of connections, the size of a request, the time to send it, the time to take the answer.
+The routes are in `tracer.exporter.http.routes`.
 """
 
+import contextlib
+import logging
 import socket
-from collections.abc import Callable
-from http import HTTPStatus
-from typing import Self
+import ssl
+from collections.abc import Iterable, Mapping
 
-from tracer.exporter.http.negotiate import choose_format, wants_gzip
-from tracer.exporter.http.web import Request, Response, WebServer, plain
-from tracer.exporter.live import Live
-from tracer.exporter.pages import page_routes
-from tracer.exporter.scrape import Scraper
-from tracer.model.snapshot import Snapshot
+from tracer.exporter.http.connections import Connection, Connections, Step
+from tracer.exporter.http.handler import Handler, serve_requests
+from tracer.exporter.http.listener import Listener, connections_for_descriptors
+from tracer.exporter.http.login import Logins
+from tracer.exporter.http.refusals import Refusals
+from tracer.exporter.http.settings import WebConfig, WebSettings
 
-__all__ = ["MetricsServer"]
+__all__ = ["WebServer"]
+
+MAX_CONNECTIONS = 64
+FIRST_SECONDS = 5.0
+HANDSHAKE_SECONDS = 5.0
+_STOP_SECONDS = 30.0
+_PLAIN_TEXT = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%s"
+)
+_USE_HTTPS = b"this port speaks TLS: ask with https://\n"
+
+_log = logging.getLogger(__name__)
 
 
-class MetricsServer:
-    """Serves the metrics of `snapshot` on `address` from `start` to `stop`.
+class WebServer:
+    """Serves `routes` (by path) on the socket `listening` until stopped.
 
-    `snapshot` is called for each scrape, by one thread at a time. Its errors are counted and
-    logged. With port 0 the kernel picks a free port, and `address` has it. `start` raises
-    TracerError, with a message for the user, if it cannot listen on the address. A `listener`,
-    a listening socket, is used instead of the address.
+    `host_names` are the names by which clients may ask on loopback. `config` says whether there are
+    TLS, passwords and a rate limit.
     """
 
     def __init__(
         self,
-        address: tuple[str, int],
-        snapshot: Callable[[], Snapshot],
-        listener: socket.socket | None = None,
+        listening: socket.socket,
+        routes: Mapping[str, Handler],
+        refusals: Refusals,
+        host_names: Iterable[str] = (),
+        config: WebConfig | None = None,
     ) -> None:
-        self._wanted = address
-        self._listener = listener
-        self._scraper = Scraper(snapshot)
-        self._live: Live | None = None
-        self._web: WebServer | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Listen, and serve in threads."""
-        self._live = Live(self._scraper.snapshot, lambda: self._scraper.errors)
-        routes = {"/metrics": self._metrics, "/healthz": self._health}
-        self._web = WebServer(self._wanted, page_routes(self._live) | routes, self._listener)
-
-    def stop(self) -> None:
-        """Close the port and every connection. Safe to call twice."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-        if self._web is not None:
-            self._web.stop()
-            self._web = None
+        self.routes = routes
+        self.refusals = refusals
+        self.host_names = frozenset(name.lower() for name in host_names)
+        self.logins = Logins()
+        self._config = config
+        host, port = listening.getsockname()[:2]
+        self.address: tuple[str, int] = (str(host), int(port))
+        self.connections = Connections(connections_for_descriptors(MAX_CONNECTIONS), refusals)
+        self._listener = Listener(listening, self.connections, refusals, self._serve, FIRST_SECONDS)
 
     @property
-    def address(self) -> tuple[str, int]:
-        """The address it listens on; before `start`, the address asked for."""
-        return self._wanted if self._web is None else self._web.address
+    def settings(self) -> WebSettings:
+        """The web configuration as of now."""
+        return WebSettings() if self._config is None else self._config.current
 
-    def _metrics(self, request: Request) -> Response:
-        form = choose_format(request.headers.get("Accept", ""))
-        compressed = wants_gzip(request.headers.get("Accept-Encoding", ""))
-        encoding = (("Content-Encoding", "gzip"),) if compressed else ()
-        return Response(
-            form.value,
-            self._scraper.page(form, compressed),
-            headers=(*encoding, ("Vary", "Accept, Accept-Encoding")),
-        )
+    def stop(self) -> None:
+        """Close the port and every connection; returns when all threads have ended."""
+        self._listener.stop(_STOP_SECONDS)
 
-    def _health(self, _request: Request) -> Response:
-        if self._scraper.healthy:
-            return plain(HTTPStatus.OK, "ok")
-        return plain(HTTPStatus.SERVICE_UNAVAILABLE, "the last read of the kernel's maps failed")
+    def _serve(self, connection: Connection) -> None:
+        try:
+            if self._encrypt(connection):
+                serve_requests(connection, self)
+        except OSError:
+            pass  # the client left or was cut
+        except Exception:
+            _log.exception("a connection of %s failed", connection.address)
+        finally:
+            _say_goodbye(connection.socket)
+            self.connections.close(connection)
+
+    def _encrypt(self, connection: Connection) -> bool:
+        """Make the TLS handshake, if there is TLS; false if it failed."""
+        settings = self.settings
+        if settings.tls is None:
+            return True
+        self.connections.expect(connection, Step.REQUEST, HANDSHAKE_SECONDS)
+        encrypted = self.connections.encrypt(connection, settings.tls)
+        try:
+            encrypted.do_handshake()
+            settings.check_client(encrypted)
+        except (OSError, ValueError) as error:
+            _log.debug("TLS handshake of %s: %s", connection.address, error)
+            if not connection.is_shut:
+                self.refusals.count("handshake", connection.address)
+            if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
+                _answer_plain_text(encrypted)
+            return False
+        self.connections.expect(connection, Step.REQUEST, FIRST_SECONDS)
+        return True
+
+
+def _answer_plain_text(encrypted: ssl.SSLSocket) -> None:
+    """Tell a client that sent a request without TLS what to do, below TLS."""
+    with contextlib.suppress(OSError):
+        socket.socket.send(encrypted, _PLAIN_TEXT % (len(_USE_HTTPS), _USE_HTTPS))
+        socket.socket.shutdown(encrypted, socket.SHUT_WR)
+
+
+def _say_goodbye(connection: socket.socket) -> None:
+    """Tell the peer that this is the end: by TLS's close_notify, or by a FIN.
+
+    Not waiting for its answer, which may never come.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        if isinstance(connection, ssl.SSLSocket):
+            connection.setblocking(False)
+            connection.unwrap()
+        socket.socket.shutdown(connection, socket.SHUT_WR)

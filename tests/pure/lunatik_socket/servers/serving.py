@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Runs a server in a thread, and makes clients of it with Python's own sockets."""
 
+import logging
 import socket
 import struct
 import threading
@@ -81,6 +82,27 @@ def read_all(sock: socket.socket) -> bytes:
     while more := sock.recv(65536):
         received += more
     return bytes(received)
+
+
+@contextmanager
+def logged(logger: str, text: str) -> Iterator[threading.Event]:
+    """Yield an event that is set when a line of this log contains `text`."""
+    seen = threading.Event()
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if text in record.getMessage():
+                seen.set()
+
+    log, watch = logging.getLogger(logger), Watch()
+    level = log.level
+    log.addHandler(watch)
+    log.setLevel(logging.INFO)
+    try:
+        yield seen
+    finally:
+        log.removeHandler(watch)
+        log.setLevel(level)
 
 
 @contextmanager

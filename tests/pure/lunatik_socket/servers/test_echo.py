@@ -4,11 +4,12 @@
 import logging
 import socket
 import struct
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from lunatik_socket.servers.echo import EchoConfig, EchoServer
+from lunatik_socket.servers.echo_datagrams import RateLimit
 from tests.load import echo_clients
 from tests.pure.lunatik_socket.servers.serving import (
     WAIT_SECONDS,
@@ -103,6 +104,74 @@ def test_two_echo_servers_do_not_answer_each_other() -> None:
             with pytest.raises(TimeoutError):
                 other_echo.recv(100)
     assert (server.stats().datagrams, server.stats().datagrams_dropped) == (1, 1)
+
+
+@pytest.mark.parametrize("port", [1, 7, 53, 1023])
+def test_a_datagram_from_a_well_known_port_is_not_answered(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(_echo()) as server:
+        datagrams = server._datagrams
+        name = {"family": "inet", "addr": "127.0.0.1", "port": port}
+        for _ in range(3):
+            server._loop.post(lambda: datagrams._answer(name, 1))
+        with _datagram_socket(server.address) as client:
+            client.send(b"x")
+            assert client.recv(1) == b"x"
+    assert (server.stats().datagrams, server.stats().datagrams_dropped) == (1, 3)
+    assert len([line for line in caplog.messages if "well-known service" in line]) == 1
+
+
+def test_two_echo_servers_on_different_ports_stop_answering_each_other() -> None:
+    with (
+        serving(_echo(max_datagrams_per_second=1)) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other_echo,
+    ):
+        other_echo.bind(("127.0.0.1", 0))
+        other_echo.settimeout(0.5)
+        other_echo.sendto(b"hello, echo", server.address)
+        answers = 0
+        with suppress(TimeoutError):
+            while answers < 1000:
+                other_echo.sendto(other_echo.recv(100), server.address)
+                answers += 1
+        assert 10 <= answers < 1000  # ten at once, and one for each second
+    assert server.stats().datagrams_dropped == 1
+
+
+def test_the_rate_of_an_address_does_not_limit_another() -> None:
+    now = [0.0]
+    rate = RateLimit(2, lambda: now[0])
+    assert [rate.allows("192.0.2.1") for _ in range(21)] == [True] * 20 + [False]
+    assert rate.allows("192.0.2.2")
+    now[0] = 1.0
+    assert [rate.allows("192.0.2.1") for _ in range(3)] == [True, True, False]
+
+
+def test_the_rates_of_many_forged_addresses_cost_little_memory() -> None:
+    rate = RateLimit(1, lambda: 0.0)
+    for number in range(10_000):
+        rate.allows(f"address {number}")
+    assert len(rate._buckets) == 4096
+
+
+def test_silent_clients_make_way() -> None:
+    with (
+        serving(_echo(max_clients=3)) as server,
+        connected(server.address) as talking,
+        ExitStack() as silent,
+    ):
+        talking.sendall(b"x")
+        assert talking.recv(1) == b"x"
+        quiet = [silent.enter_context(connected(server.address)) for _ in range(4)]
+        with connected(server.address) as client:
+            client.sendall(b"y")
+            assert client.recv(1) == b"y"
+        with pytest.raises(ConnectionResetError):
+            quiet[0].recv(1)
+        talking.sendall(b"z")
+        assert talking.recv(1) == b"z"
+    assert server.stats().turned_away >= 1
 
 
 def test_a_silent_client_is_cut() -> None:

@@ -2,17 +2,22 @@
 """The SOCKSv4 proxy on loopback: requests, refusals, relaying."""
 
 import logging
+import select
 import socket
 import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from lunatik_socket.servers import resolver, socks4
+from lunatik_socket.servers import socks4
+from lunatik_socket.servers.resolver import Resolver
 from lunatik_socket.servers.socks4 import Socks4Config, Socks4Server
+from tests.pure.lunatik_socket.servers.name_server import NO_SUCH_NAME, NameServer, name_server
 from tests.pure.lunatik_socket.servers.serving import (
     GRANTED,
     REFUSED,
@@ -21,6 +26,7 @@ from tests.pure.lunatik_socket.servers.serving import (
     asking,
     connected,
     listening,
+    logged,
     proxy,
     read_all,
     read_exactly,
@@ -237,103 +243,136 @@ def test_the_same_port_on_another_address_is_no_loop() -> None:
 # ---------------------------------------------------------------------- names
 
 
-def test_a_slow_name_delays_no_other_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving, go_on = threading.Event(), threading.Event()
-    real = resolver.getaddrinfo
-
-    def slow(_name: str, *rest: int) -> object:
-        resolving.set()
-        assert go_on.wait(WAIT_SECONDS)
-        return real("localhost", *rest)
-
-    monkeypatch.setattr(resolver, "getaddrinfo", slow)
-    with proxy() as server, listening() as listener, connected(server.address) as waiting:
-        waiting.sendall(asking(listener.getsockname()[1], "0.0.0.1", name=b"slow.example"))
-        assert resolving.wait(WAIT_SECONDS)
-        with tunnel(server, listener) as (client, target):
-            client.sendall(b"x")
-            assert target.recv(1) == b"x"
-        go_on.set()
-        assert read_exactly(waiting, 8) == GRANTED
+@contextmanager
+def _names(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[str] | int]
+) -> Iterator[NameServer]:
+    """Let the proxies ask a name server that answers this, and no other names."""
+    with name_server(answers) as server:
+        made = Resolver((server.address,))
+        monkeypatch.setattr(socks4, "Resolver", lambda: made)
+        yield server
 
 
-def test_a_client_that_leaves_while_its_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving, go_on = threading.Event(), threading.Event()
+def test_silent_name_servers_delay_no_other_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        _names(monkeypatch, {"quick.example": ["127.0.0.1"]}),
+        proxy() as server,
+        listening() as listener,
+        ExitStack() as waiting,
+    ):
+        port = listener.getsockname()[1]
+        for number in range(50):
+            client = waiting.enter_context(connected(server.address))
+            client.sendall(asking(port, "0.0.0.1", name=f"slow{number}.example".encode()))
+        with connected(server.address) as quick:
+            quick.sendall(asking(port, "0.0.0.1", name=b"quick.example"))
+            assert read_exactly(quick, 8) == GRANTED
+        assert server.stats().refused == 0
 
-    def slow(*_: object) -> object:
-        resolving.set()
-        assert go_on.wait(WAIT_SECONDS)
-        return []
 
-    monkeypatch.setattr(resolver, "getaddrinfo", slow)
-    with proxy(connect_timeout_seconds=0.1) as server, connected(server.address) as client:
+def test_a_name_that_is_not_answered_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        _names(monkeypatch, {}),
+        proxy(connect_timeout_seconds=0.2) as server,
+        connected(server.address) as client,
+    ):
         client.sendall(asking(80, "0.0.0.1", name=b"slow.example"))
-        assert resolving.wait(WAIT_SECONDS)
         assert read_all(client) == REFUSED
-        go_on.set()
     assert (server.stats().timed_out, server.stats().refused) == (1, 1)
 
 
 def test_an_answer_that_comes_after_the_refusal_connects_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    resolving, go_on = threading.Event(), threading.Event()
-
-    def slow(name: str, *_: object) -> list[tuple[object, ...]]:
-        if name == "slow.example":
-            resolving.set()
-            assert go_on.wait(WAIT_SECONDS)
-        return [(2, 1, 6, "", ("127.0.0.1", 0))]
-
-    monkeypatch.setattr(resolver, "getaddrinfo", slow)
-    # With one thread, the second client's answer is posted to the loop after the first one's.
-    monkeypatch.setattr(socks4, "Resolver", lambda: resolver.Resolver(threads=1))
-    with proxy() as server, listening() as listener, connected(server.address) as late:
-        request = {"port": listener.getsockname()[1], "address": "0.0.0.1"}
-        late.sendall(asking(**request, name=b"slow.example"))
-        assert resolving.wait(WAIT_SECONDS)
-        (session,) = server._sessions
+    with (
+        _names(monkeypatch, {}),
+        proxy() as server,
+        listening() as listener,
+        connected(server.address) as late,
+        logged(LOGGER, "timed out: no name in time") as refused,
+    ):
+        port = listener.getsockname()[1]
+        late.sendall(asking(port, "0.0.0.1", name=b"slow.example"))
+        while not (session := next(iter(server._sessions), None)) or not session._lookup:
+            assert not select.select([late], [], [], 0.01)[0]
+        lookup = session._lookup
         server._loop.post(session.time_out)
+        assert refused.wait(WAIT_SECONDS)
+        lookup.addresses = ["127.0.0.1"]
+        lookup.done(lookup)  # as if the answer had been posted just before the time-out
         assert read_all(late) == REFUSED
-        with connected(server.address) as client:
-            client.sendall(asking(**request, name=b"quick.example"))
-            go_on.set()
-            assert read_exactly(client, 8) == GRANTED
-            accepted(listener).close()
-        late.setblocking(False)
-        assert late.recv(1) == b""  # nothing was sent after the refusal
-    assert (server.stats().refused, server.stats().connected) == (1, 1)
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert (server.stats().refused, server.stats().connected) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ([], "the name has no IPv4 address"),
+        (NO_SUCH_NAME, "Domain name not found (ENOTFOUND)"),
+    ],
+)
 def test_a_name_without_an_address_is_refused(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    answer: list[str] | int,
+    cause: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, LOGGER)
-    monkeypatch.setattr(resolver, "getaddrinfo", lambda *_: [])
-    with proxy() as server, connected(server.address) as client:
+    with (
+        _names(monkeypatch, {"empty.example": answer}),
+        proxy() as server,
+        connected(server.address) as client,
+    ):
         client.sendall(asking(80, "0.0.0.1", name=b"empty.example"))
         assert read_all(client) == REFUSED
-    assert caplog.messages[0].endswith(
-        "to empty.example:80: refused: cannot resolve: the name has no IPv4 address"
-    )
+    assert caplog.messages[0].endswith(f"to empty.example:80: refused: cannot resolve: {cause}")
     assert (server.stats().refused, server.stats().active) == (1, 0)
 
 
 def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    def two_addresses(*_: object) -> list[tuple[object, ...]]:
-        return [(2, 1, 6, "", (ip, 0)) for ip in ("127.0.0.2", "127.0.0.3", "127.0.0.1")]
-
-    monkeypatch.setattr(resolver, "getaddrinfo", two_addresses)
-    with proxy() as server, listening() as listener, connected(server.address) as client:
+    answers: dict[str, list[str] | int] = {"three.example": ["127.0.0.2", "127.0.0.3", "127.0.0.1"]}
+    with (
+        _names(monkeypatch, answers),
+        proxy() as server,
+        listening() as listener,
+        connected(server.address) as client,
+    ):
         client.sendall(asking(listener.getsockname()[1], "0.0.0.1", name=b"three.example"))
         assert read_exactly(client, 8) == GRANTED
     assert server.stats().refused == 0
 
 
-def test_a_name_is_refused_when_the_queue_is_full() -> None:
-    names = resolver.Resolver(threads=0, max_waiting=1)
-    assert names.look_up("a.example", lambda _: None) is not None
-    assert names.look_up("b.example", lambda _: None) is None
+@pytest.mark.parametrize("name", [b"127.1", b"0x7f.0.0.1", b"2130706433"])
+def test_an_address_in_another_notation_is_not_looked_up(
+    name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        _names(monkeypatch, {}) as names,
+        proxy() as server,
+        listening() as listener,
+        connected(server.address) as client,
+    ):
+        client.sendall(asking(listener.getsockname()[1], "0.0.0.1", name=name))
+        assert read_exactly(client, 8) == GRANTED
+    assert names.asked == []
+
+
+def test_no_thread_for_the_resolver_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with proxy() as server, connected(server.address) as client:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        client.sendall(asking(80, "0.0.0.1", name=b"a.example"))
+        assert read_all(client) == REFUSED
+        monkeypatch.undo()
+    assert "refused: cannot resolve: " in caplog.messages[0]
 
 
 # ---------------------------------------------------------------------- configuration

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The SOCKSv4 proxy at its limits: many, slow, silent and stuck clients, descriptors, stopping."""
 
+import errno
 import json
-import logging
 import os
 import re
 import resource
@@ -11,15 +11,18 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from errno import errorcode
 from pathlib import Path
 
 import pytest
 
+from lunatik_socket.servers import socks4
+from lunatik_socket.servers.resolver import Resolver
 from tests.load import Target, download, echo_clients
+from tests.pure.lunatik_socket.servers.name_server import name_server
 from tests.pure.lunatik_socket.servers.serving import (
     GRANTED,
     REFUSED,
@@ -28,6 +31,7 @@ from tests.pure.lunatik_socket.servers.serving import (
     asking,
     connected,
     listening,
+    logged,
     proxy,
     read_all,
     read_exactly,
@@ -39,27 +43,6 @@ LOGGER = "lunatik_socket.servers.socks4"
 
 def _can_read(sock: socket.socket, seconds: float) -> bool:
     return bool(select.select([sock], [], [], seconds)[0])
-
-
-@contextmanager
-def _logged(text: str) -> Iterator[threading.Event]:
-    """Yield an event that is set when a line of the proxy's log contains `text`."""
-    seen = threading.Event()
-
-    class Watch(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if text in record.getMessage():
-                seen.set()
-
-    log, watch = logging.getLogger(LOGGER), Watch()
-    level = log.level
-    log.addHandler(watch)
-    log.setLevel(logging.INFO)
-    try:
-        yield seen
-    finally:
-        log.removeHandler(watch)
-        log.setLevel(level)
 
 
 # ---------------------------------------------------------------------- many
@@ -132,7 +115,7 @@ def test_the_held_bytes_of_a_cut_client_are_dropped() -> None:
         proxy(idle_timeout_seconds=0.3) as server,
         Target() as target,
         connected(server.address) as slow,
-        _logged("timed out: no traffic in time") as cut,
+        logged(LOGGER, "timed out: no traffic in time") as cut,
     ):
         slow.sendall(asking(target.source) + (60_000_000).to_bytes(8, "little"))
         assert cut.wait(WAIT_SECONDS)
@@ -261,7 +244,7 @@ def test_beyond_the_limit_clients_wait_their_turn() -> None:
         tunnel(server, listener),
         ExitStack() as second,
         connected(server.address) as third,
-        _logged("not accepting for now: 2 clients, the limit") as resting,
+        logged(LOGGER, "not accepting for now: 2 clients, the limit") as resting,
     ):
         second.enter_context(tunnel(server, listener))
         third.sendall(asking(listener.getsockname()[1]))
@@ -274,13 +257,134 @@ def test_beyond_the_limit_clients_wait_their_turn() -> None:
     assert server.stats().accepted == 3
 
 
+def test_half_made_requests_make_way_for_another_client() -> None:
+    with (
+        proxy(max_clients=20, request_timeout_seconds=300) as server,
+        listening() as listener,
+        tunnel(server, listener) as (client, target),
+        ExitStack() as half_made,
+        logged(LOGGER, "reset: it sent no request, and another client needed the room") as made_way,
+    ):
+        for _ in range(25):
+            half_made.enter_context(connected(server.address)).sendall(b"\x04")
+        with tunnel(server, listener) as (second, second_target):
+            second.sendall(b"x")
+            assert second_target.recv(1) == b"x"
+        client.sendall(b"y")
+        assert target.recv(1) == b"y"
+        assert made_way.wait(WAIT_SECONDS)
+        half_made.close()
+    assert server.stats().turned_away >= 6
+    assert server.stats().timed_out == 0
+
+
+def test_an_address_with_its_most_clients_gets_no_more() -> None:
+    with (
+        proxy(max_clients_per_address=2) as server,
+        listening() as listener,
+        tunnel(server, listener),
+        ExitStack() as second,
+        logged(LOGGER, "reset: too many clients of this address") as turned_away,
+    ):
+        second.enter_context(tunnel(server, listener))
+        with connected(server.address) as third:
+            third.sendall(asking(listener.getsockname()[1]))
+            with pytest.raises(ConnectionResetError):
+                third.recv(1)
+        assert turned_away.wait(WAIT_SECONDS)
+        with socket.socket() as other:
+            other.settimeout(WAIT_SECONDS)
+            other.bind(("127.0.0.2", 0))
+            other.connect(server.address)
+            other.sendall(asking(listener.getsockname()[1]))
+            assert read_exactly(other, 8) == GRANTED
+            accepted(listener).close()
+        assert (server.stats().turned_away, server.stats().refused) == (1, 0)
+
+
+def test_an_address_with_its_most_requests_under_way_gets_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with name_server() as names:
+        made = Resolver((names.address,))
+        monkeypatch.setattr(socks4, "Resolver", lambda: made)
+        with (
+            proxy(max_requests_per_address=2) as server,
+            listening() as listener,
+            ExitStack() as slow,
+        ):
+            port = listener.getsockname()[1]
+            clients = [slow.enter_context(connected(server.address)) for _ in range(3)]
+            for client in clients:
+                client.sendall(asking(port, "0.0.0.1", name=b"slow.example"))
+            assert REFUSED in [read_all(c) for c in clients if _can_read(c, WAIT_SECONDS / 10)]
+            assert server.stats().refused == 1
+
+
+def test_a_half_made_request_makes_way_for_a_request_of_its_address() -> None:
+    with (
+        proxy(max_requests_per_address=2, request_timeout_seconds=300) as server,
+        listening() as listener,
+        ExitStack() as half_made,
+    ):
+        first, second = (half_made.enter_context(connected(server.address)) for _ in range(2))
+        for client in (first, second):
+            client.sendall(b"\x04")
+            while not any(s._client.peer == client.getsockname() for s in list(server._sessions)):
+                assert not _can_read(client, 0.01)
+        with tunnel(server, listener):
+            with pytest.raises(ConnectionResetError):
+                first.recv(1)
+            assert not _can_read(second, 0.1)
+    assert (server.stats().turned_away, server.stats().refused) == (1, 0)
+
+
+_TRANSIENT = (
+    *("EPERM", "EACCES", "ECONNABORTED", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN"),
+    *("ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ENOSR", "ESOCKTNOSUPPORT"),
+    *("EPROTONOSUPPORT", "ETIMEDOUT", "ECONNRESET", "ENFILE", "EMFILE", "ENOBUFS", "ENOMEM"),
+)
+
+
+@pytest.mark.parametrize("error", _TRANSIENT)
+def test_no_error_of_accept_ends_it(error: str, tmp_path: Path) -> None:
+    log = tmp_path / "strace"
+    strace = ("strace", "-f", "-o", str(log), "-e", "trace=accept4")
+    strace += ("-e", f"inject=accept4:error={error}:when=1..3")
+    with (
+        _process(*strace) as (process, port),
+        listening() as listener,
+        connected(("127.0.0.1", port)) as client,
+    ):
+        client.sendall(asking(listener.getsockname()[1]))
+        assert read_exactly(client, 8) == GRANTED
+        tracee = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        os.kill(int(tracee), signal.SIGTERM)
+        assert process.stdout is not None
+        _, errors, _ = json.loads(process.stdout.read())
+    assert errors[f"accept {errorcode[getattr(errno, error)]}"] == 3
+
+
+def test_an_accept_that_always_fails_is_no_busy_loop() -> None:
+    strace = ("strace", "-f", "-o", "/dev/null", "-e", "trace=accept4")
+    strace += ("-e", "inject=accept4:error=EPERM")
+    with _process(*strace) as (process, port), connected(("127.0.0.1", port)) as client:
+        client.sendall(b"\x04")
+        assert not _can_read(client, 1.0)
+        tracee = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        os.kill(int(tracee), signal.SIGTERM)
+        assert process.stdout is not None
+        _, errors, _ = json.loads(process.stdout.read())
+    assert 16 <= errors["accept EPERM"] < 300  # 16 in 0.2 s
+
+
 def test_out_of_descriptors_is_a_pause_and_not_a_busy_loop() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with (
         proxy(tally=True) as server,
         listening() as listener,
         connected(server.address) as client,
-        _logged("not accepting for now: ") as resting,
+        logged(LOGGER, "not accepting for now: ") as resting,
     ):
         in_use = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
         try:
@@ -313,7 +417,7 @@ def test_no_descriptor_for_the_destination_is_a_refusal() -> None:
         proxy(request_timeout_seconds=60) as server,
         listening() as listener,
         connected(server.address) as client,
-        _logged('refused: cannot make "inet tcp socket": Too many open files') as refused,
+        logged(LOGGER, 'refused: cannot make "inet tcp socket": Too many open files') as refused,
     ):
         client.sendall(b"\x04")
         request = asking(listener.getsockname()[1])
@@ -337,7 +441,7 @@ def test_no_descriptor_for_the_destination_is_a_refusal() -> None:
 
 def test_stop_lets_clients_finish(caplog: pytest.LogCaptureFixture) -> None:
     with (
-        _logged("stopping, with 1 clients connected") as stopping,
+        logged(LOGGER, "stopping, with 1 clients connected") as stopping,
         proxy(grace_seconds=60) as server,
         listening() as listener,
         tunnel(server, listener) as (client, target),

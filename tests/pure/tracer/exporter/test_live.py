@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.pure.tracer.snapshots import aggregate, series, snapshot
-from tracer.exporter import live, pages
-from tracer.exporter.http.server import MetricsServer
+from tracer.exporter import live, pages, streams
+from tracer.exporter.http.routes import MetricsServer
 from tracer.exporter.live import live_state
 from tracer.loading.source import LOST_REASONS
 from tracer.model.errnos import EXPECTED_ERRNOS
@@ -172,15 +172,15 @@ def test_a_client_that_never_reads_does_not_block_others() -> None:
         stuck.close()
 
 
-def test_one_page_too_many_is_refused() -> None:
-    with streaming(Source(), pages.MAX_STREAMS) as (server, streams):
-        for stream in streams:
-            stream.state()
-        late = Stream(server)
-        assert late.response.status == 503
-        assert late.response.getheader("Retry-After") == "5"
-        assert late.response.read() == b"16 pages are already open: close one\n"
-        late.close()
+def test_one_page_too_many_of_an_address_takes_the_place_of_its_oldest() -> None:
+    with streaming(Source()) as (server, readers):
+        readers[0].state()
+        for _ in range(streams.MAX_PER_CLIENT):
+            readers.append(Stream(server))
+            readers[-1].state()  # now it is open
+        assert list(readers[0].lines())[-2:] == ["retry: 15000", ""]
+        for reader in readers[1:]:
+            reader.state()
 
 
 def test_a_failing_source_is_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from tracer.exporter.families import FAMILIES, family
 from tracer.exporter.metrics import METRICS, Metric, Type
 from tracer.exporter.render import Format, Renderer
 from tracer.model.operations import OPERATIONS
-from tracer.model.snapshot import Aggregate, InFlight, Snapshot
+from tracer.model.snapshot import GIVEN_BACK, Aggregate, InFlight, Snapshot
 
 
 def samples(metric: Metric, shown: Snapshot) -> dict[tuple[str, ...], object]:
@@ -19,7 +19,7 @@ def samples(metric: Metric, shown: Snapshot) -> dict[tuple[str, ...], object]:
 
 
 def test_every_metric_is_made_from_a_snapshot_or_by_the_scrape() -> None:
-    made_by_the_scrape = {metrics.SCRAPE_DURATION, metrics.SCRAPE_ERRORS}
+    made_by_the_scrape = {metrics.SCRAPE_DURATION, metrics.SCRAPE_ERRORS, metrics.REFUSALS}
     assert set(METRICS) == set(FAMILIES) | made_by_the_scrape
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     module_level = {value for value in vars(metrics).values() if isinstance(value, Metric)}
@@ -108,6 +108,17 @@ def test_cells_with_the_same_label_text_are_added_up() -> None:
     assert samples(metrics.DURATION, shown) == {key: aggregate({5: 4}, 20, 6, {"EPIPE": 2})}
     assert samples(metrics.BYTES, shown) == {key: 6}
     assert samples(metrics.ERRORS, shown) == {("send", "user", "tcp", "EPIPE", "?"): 2}
+
+
+def test_values_that_were_given_back_are_not_exported() -> None:
+    """Their sum grows by old calls at once: a rate of it would be wrong."""
+    counted = aggregate({100: 7}, 1000, 5, {"EPIPE": 1})
+    for label, is_there in (("curl", True), (GIVEN_BACK, False)):
+        one = series(label=label, of=counted)
+        shown = snapshot(one, functions=(one,), label_name="comm")
+        for metric in METRICS:
+            if metric.splits and metric is not metrics.FUNCTION_BYTES:
+                assert bool(samples(metric, shown)) == is_there, metric.name
 
 
 def test_every_operation_has_an_in_progress_sample() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from tests.pure.tracer.snapshots import aggregate, series, snapshot, snapshots
-from tracer.model.snapshot import Snapshot, difference, merge
+from tracer.model.snapshot import GIVEN_BACK, Snapshot, difference, merge
 
 
 def test_series_are_taken_off_one_by_one() -> None:
@@ -44,3 +44,21 @@ def test_the_difference_from_an_empty_snapshot_is_everything(new: Snapshot) -> N
     between = difference(snapshot(), new)
     everything = merge([s.aggregate for s in new.operations if s.aggregate.count])
     assert merge([s.aggregate for s in between.operations]) == everything
+
+
+def test_the_difference_of_a_value_that_was_given_back_is_what_it_counted_since() -> None:
+    old = snapshot(
+        series(label="gone", of=aggregate({1: 10})),
+        series(label="came back", of=aggregate({1: 20})),
+        series(label=GIVEN_BACK, of=aggregate({1: 100})),
+        label_name="comm",
+    )
+    new = snapshot(
+        series(label="came back", of=aggregate({1: 3})),
+        series(label=GIVEN_BACK, of=aggregate({1: 100 + 10 + 1 + 20})),
+        label_name="comm",
+    )
+    assert difference(old, new).operations == (
+        series(label="came back", of=aggregate({1: 3})),
+        series(label=GIVEN_BACK, of=aggregate({1: 1})),
+    )

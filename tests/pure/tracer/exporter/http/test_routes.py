@@ -18,8 +18,9 @@ import pytest
 
 from tests.pure.tracer.snapshots import series, snapshot
 from tracer.errors import TracerError
-from tracer.exporter.http import web
-from tracer.exporter.http.server import MetricsServer
+from tracer.exporter.http import handler
+from tracer.exporter.http import server as http_server
+from tracer.exporter.http.routes import MetricsServer
 from tracer.exporter.render import Format
 from tracer.model.snapshot import MapUse, Snapshot
 
@@ -199,7 +200,9 @@ def test_stop_ends_every_thread_with_clients_still_connected() -> None:
 
 def test_silent_clients_do_not_keep_others_out() -> None:
     with serving() as server, ExitStack() as stack:
-        clients = [stack.enter_context(connect(server)) for _ in range(2 * web.MAX_CONNECTIONS)]
+        clients = [
+            stack.enter_context(connect(server)) for _ in range(2 * http_server.MAX_CONNECTIONS)
+        ]
         response, _ = ask(server)
         assert response.status == 200
         # The oldest connection was closed first.
@@ -209,7 +212,7 @@ def test_silent_clients_do_not_keep_others_out() -> None:
 def test_clients_that_ask_and_never_read_do_not_block_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(web, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(handler, "ANSWER_SECONDS", 0.3)
     long = "x" * 5000  # 36 lines with it for each series: more than the socket buffers hold
     big = snapshot(*(series(label=f"{i}{long}") for i in range(100)), label_name="comm")
     with serving(lambda: big) as server, ExitStack() as stack:
@@ -221,7 +224,7 @@ def test_clients_that_ask_and_never_read_do_not_block_others(
         # After the deadline their threads end, which also frees the memory.
         web_server = server._web
         assert web_server is not None
-        for thread in list(web_server._server._threads):
+        for thread in list(web_server._listener._threads):
             thread.join(WAIT_SECONDS)
             assert not thread.is_alive()
 
@@ -229,7 +232,7 @@ def test_clients_that_ask_and_never_read_do_not_block_others(
 def test_a_client_that_sends_its_request_too_slowly_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(web, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(http_server, "FIRST_SECONDS", 0.3)
     with serving() as server, connect(server) as client:
         client.settimeout(0.02)
         for _ in range(1000):
@@ -246,7 +249,7 @@ def test_a_client_that_sends_its_request_too_slowly_is_cut_off(
 
 
 def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(handler, "IDLE_SECONDS", 0.3)
     with serving() as server:
         answer = exchange(server, b"GET /healthz HTTP/1.1\r\n\r\n")
     assert answer.endswith(b"ok\n")
@@ -331,7 +334,7 @@ def test_a_snapshot_s_mappings_may_be_read_only() -> None:
 def test_a_listener_that_was_passed_is_served() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        MetricsServer(("192.0.2.1", 1), snapshot, listener) as server,
+        MetricsServer(("192.0.2.1", 1), snapshot, listener=listener) as server,
     ):
         assert server.address == listener.getsockname()
         response, _ = ask(server, "/healthz")
