@@ -49,7 +49,7 @@ test-document: ready-test ## Run the Lua examples of the document that defines t
 	@DOCUMENT='$(DOCUMENT)' $(PYTHON) -m pytest tests/document $(TESTS)
 
 .PHONY: test-long
-test-long: test-stops test-attacks test-scripts test-kernels test-userlands ## Run all tests that take long (root)
+test-long: test-stops test-attacks test-scripts test-kernels test-userlands test-packages ## Run all tests that take long (root)
 
 .PHONY: test-scripts
 test-scripts: ready-test ## Run 1,000 random Lua programs in the sandbox
@@ -102,6 +102,18 @@ picture: ready ## Redraw docs/images/live.svg from a traced run
 coverage: ready ## Rewrite the coverage table in README.md
 	@$(PYTHON) -m docs.generate.coverage_table
 
+.PHONY: test-packages
+test-packages: ready-package ## Install the packages in fresh Debian systems, one in a VM with systemd (root)
+	@$(PYTHON) -m pytest --timeout 1200 tests/packages $(TESTS)
+
+.PHONY: deb
+deb: ready-deb ## Build the Debian package into build/
+	@packaging/build-deb
+
+.PHONY: dist
+dist: ready-test ## Build wheel, source archive, SBOM and checksums into dist/ (network)
+	@packaging/build-dist
+
 .PHONY: packaging-files
 packaging-files: ready ## Rewrite packaging/config.toml from the options of trace
 	@$(PYTHON) -m docs.generate.config_file
@@ -111,10 +123,14 @@ clean: ## Remove everything that was built, including .venv
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: ready ready-test ready-bench
+.PHONY: ready ready-test ready-bench ready-deb ready-package
 ready:
 	@./setup.sh run
 ready-test:
 	@./setup.sh test
 ready-bench:
 	@./setup.sh bench
+ready-deb:
+	@./setup.sh deb
+ready-package:
+	@./setup.sh package

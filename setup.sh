@@ -4,6 +4,8 @@
 #   ./setup.sh run     for `make run`: bcc, a virtual environment, tracefs
 #   ./setup.sh test    the same, plus what the tests and checks need
 #   ./setup.sh bench   the same, plus the programs that the benchmarks compare with
+#   ./setup.sh package the same as for test, plus what the package tests need
+#   ./setup.sh deb     only what building the Debian package needs
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -17,6 +19,10 @@ test_packages=(
 )
 bench_packages=(bpfcc-tools dante-server linux-perf lua5.4 lua-socket microsocks openssh-server)
 
+# What packaging/debian/control needs for the build.
+deb_packages=(debhelper dh-python dpkg-dev python3-all python3-click python3-rich)
+package_packages=("${deb_packages[@]}" buildah lintian systemd)
+
 fail() { echo "lunatik-socket: $*" >&2; exit 3; }
 
 stage=${1:-run}
@@ -24,7 +30,9 @@ case $stage in
 run) packages=("${run_packages[@]}") ;;
 test) packages=("${run_packages[@]}" "${test_packages[@]}") ;;
 bench) packages=("${run_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}") ;;
-*) echo "lunatik-socket: cannot set up \"$stage\": not run, test or bench" >&2; exit 2 ;;
+package) packages=("${run_packages[@]}" "${test_packages[@]}" "${package_packages[@]}") ;;
+deb) packages=("${deb_packages[@]}") ;;
+*) echo "lunatik-socket: cannot set up \"$stage\": not run, test, bench, package or deb" >&2; exit 2 ;;
 esac
 
 # Runs a command; prints its output only if it fails.
@@ -124,5 +132,6 @@ mount_tracefs() {
 }
 
 install_packages "${packages[@]}"
+[ "$stage" != deb ] || exit 0
 make_environment
 mount_tracefs

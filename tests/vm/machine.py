@@ -3,7 +3,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.vm import initramfs
@@ -54,6 +54,9 @@ def run(
     on_line: Callable[[str], None] = print,
     memory: str = "2G",
     cpus: int = 2,
+    files: Path = Path("/"),
+    within: Sequence[str] = (),
+    init: str | None = None,
 ) -> int:
     """Run *command* with the shell, as root, on *kernel*; returns its exit status.
 
@@ -61,10 +64,16 @@ def run(
     called with each line of output. Raises PlaceError when the guest ends without a status, after
     a panic or because *timeout* (seconds, for boot and command together) ran out; NotStartedError
     if there was no output at all.
+
+    The guest's root is the host's directory *files*, read-only under an overlay. *within* is a
+    command that runs QEMU where these files are mounted. *init* is a shell script to execute as
+    process 1 in place of the usual one; it then has to see that /run/results/test, which runs
+    *command*, is executed.
     """
     status = results / "status"
     status.unlink(missing_ok=True)
-    (results / "command").write_text(COMMAND % command)
+    (results / "test").write_text(COMMAND % command)
+    (results / "command").write_text(init or COMMAND % command)
     limits = [limit - LAST_WORDS_SECONDS for limit in (FIRST_LINE_SECONDS, timeout)]
     (results / "initramfs").write_bytes(initramfs.build(kernel, limits))
     lines = 0
@@ -76,7 +85,10 @@ def run(
 
     begin = time.monotonic()
     ended = attend(
-        _qemu(kernel, results, memory, cpus), timeout, count, first_line=FIRST_LINE_SECONDS
+        [*within, *_qemu(kernel, results, files, memory, cpus)],
+        timeout,
+        count,
+        first_line=FIRST_LINE_SECONDS,
     )
     if ended is not None and status.exists():
         return int(status.read_text())
@@ -88,7 +100,7 @@ def run(
     raise PlaceError(f"the guest {why} within {seconds:.0f} s; {last_words}")
 
 
-def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
+def _qemu(kernel: Kernel, results: Path, files: Path, memory: str, cpus: int) -> list[str]:
     # KVM is not used even where /dev/kvm exists: under nested virtualisation it may hang.
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
@@ -103,7 +115,7 @@ def _qemu(kernel: Kernel, results: Path, memory: str, cpus: int) -> list[str]:
         "-serial", f"file:{results / 'console.log'}",
         "-device", "virtio-serial-pci",
         "-chardev", "file,id=output,path=/dev/stdout", "-device", "virtserialport,chardev=output",
-        *_share("host", Path("/"), ",readonly=on"),
+        *_share("host", files, ",readonly=on"),
         *_share("results", results),
     ]  # fmt: skip
 

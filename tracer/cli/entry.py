@@ -105,9 +105,9 @@ def exit_status(body: Callable[[], object]) -> int:
         return _broken_pipe()
     except (click.ClickException, TracerError, OSError) as error:
         return _report(error)
-    except SystemExit:
-        # Only click and rich raise this, on a broken pipe.
-        return _broken_pipe()
+    except SystemExit as ended:
+        # click raises this with 0 after the words of a completion; click and rich on a broken pipe.
+        return _broken_pipe() if ended.code else 0
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except (MemoryError, RuntimeError) as error:
