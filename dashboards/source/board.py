@@ -5,7 +5,7 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard
 
 from dashboards.source.panels import SOURCE
-from tracer.exporter.metrics import DURATION, FUNCTION_DURATION, INFO
+from tracer.exporter.metrics import CONNECTIONS_OPEN, DURATION, FUNCTION_DURATION, INFO, Type
 
 __all__ = ["LINK_TO_OPERATION", "TAG", "board"]
 
@@ -42,10 +42,12 @@ def board(name: str, title: str, description: str, *variables: str) -> build.Das
 
 
 def _choice(name: str) -> build.QueryVariable:
-    metric = FUNCTION_DURATION if name == "function" else DURATION
+    of_others = {"function": FUNCTION_DURATION, "comm": CONNECTIONS_OPEN, "peer": CONNECTIONS_OPEN}
+    metric = of_others.get(name, DURATION)
     if name not in metric.labels:
         raise ValueError(f"{metric.name} has no label {name}")
-    return _query(name, f"label_values({metric.name}_count{{{_TARGET}}}, {name})")
+    suffix = "_count" if metric.type is Type.HISTOGRAM else ""
+    return _query(name, f"label_values({metric.name}{suffix}{{{_TARGET}}}, {name})")
 
 
 def _query(name: str, query: str) -> build.QueryVariable:
@@ -68,6 +70,7 @@ def _links(board: str) -> list[build.DashboardLink]:
     others = {
         "overview": "Overview",
         "operation": "Operation",
+        "connections": "Connections",
         "in-kernel": "In-kernel sockets",
         "tracer": "Tracer",
     }

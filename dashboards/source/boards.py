@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The four boards as JSON text."""
+"""The boards as JSON text."""
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from dashboards.source.connections_board import connections
 from dashboards.source.in_kernel import in_kernel
 from dashboards.source.operation import operation
 from dashboards.source.overview import overview
@@ -10,7 +11,13 @@ from dashboards.source.tracer_board import tracer
 
 __all__ = ["BOARDS", "text"]
 
-BOARDS = {"overview": overview, "operation": operation, "in_kernel": in_kernel, "tracer": tracer}
+BOARDS = {
+    "overview": overview,
+    "operation": operation,
+    "connections": connections,
+    "in_kernel": in_kernel,
+    "tracer": tracer,
+}
 
 
 def text(name: str) -> str:

@@ -93,12 +93,14 @@ class Round:
 
 @contextmanager
 def working(
-    job: Callable[[], object] = exchange, *, measure_cost: bool = False
+    job: Callable[[], object] = exchange, *, measure_cost: bool = False, connections: bool = False
 ) -> Iterator[tuple[Worker, Session]]:
     """A worker, and a session that traces only the worker."""
     worker = Worker(job)
     try:
-        config = Config(filter=Filter(pids=(worker.pid,)), measure_cost=measure_cost)
+        config = Config(
+            filter=Filter(pids=(worker.pid,)), measure_cost=measure_cost, connections=connections
+        )
         with Session(config) as session:
             yield worker, session
     finally:

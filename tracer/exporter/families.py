@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tracer.exporter import metrics
+from tracer.exporter.connection_families import CONNECTION_FAMILIES
 from tracer.exporter.metrics import Labels, Metric
 from tracer.model.histogram import SLOTS
 from tracer.model.operations import FUNCTIONS, OPERATIONS, Bytes
@@ -185,6 +186,7 @@ FAMILIES: Mapping[Metric, Callable[[Snapshot], Samples]] = {
     metrics.FUNCTION_BYTES: lambda snapshot: _byte_counts(
         series for series in snapshot.functions if series.name in _BYTE_FUNCTIONS
     ),
+    **CONNECTION_FAMILIES,
     metrics.PROBE_ATTACHED: lambda snapshot: {
         (probe.name, probe.mechanism): int(probe.attached) for probe in snapshot.probes
     },

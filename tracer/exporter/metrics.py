@@ -41,6 +41,7 @@ class Metric:
 
 _SERIES = ("operation", "path", "transport")
 _FUNCTION = ("function", "path", "transport")
+_PEER = ("comm", "pid", "peer", "port")
 
 DURATION = Metric(
     "lunatik_socket_operation_duration_seconds",
@@ -95,6 +96,52 @@ FUNCTION_BYTES = Metric(
     "bytes",
     splits=True,
 )
+CONNECT_DURATION = Metric(
+    "lunatik_socket_connect_duration_seconds",
+    Type.HISTOGRAM,
+    "From the SYN of a TCP connect to established, or to the failure in result.",
+    (*_PEER, "result"),
+    "seconds",
+)
+ANSWER_DURATION = Metric(
+    "lunatik_socket_answer_duration_seconds",
+    Type.HISTOGRAM,
+    "How long an answer took: the peer's for role client, this process's for role server.",
+    (*_PEER, "role", "transport"),
+    "seconds",
+)
+ACCEPT_WAIT = Metric(
+    "lunatik_socket_accept_wait_seconds",
+    Type.HISTOGRAM,
+    "From established to accepted: the time of a TCP connection in the accept queue.",
+    _PEER,
+    "seconds",
+)
+CONNECTION_DURATION = Metric(
+    "lunatik_socket_connection_duration_seconds",
+    Type.HISTOGRAM,
+    "Life of a TCP connection, from established to closed.",
+    (*_PEER, "role"),
+    "seconds",
+)
+CONNECTIONS_OPEN = Metric(
+    "lunatik_socket_connections_open",
+    Type.GAUGE,
+    "TCP connections that are established and not closed by their process.",
+    (*_PEER, "role"),
+)
+RETRANSMITS = Metric(
+    "lunatik_socket_retransmits_total",
+    Type.COUNTER,
+    "TCP segments sent again, SYNs included.",
+    (*_PEER, "role"),
+)
+RESETS = Metric(
+    "lunatik_socket_resets_total",
+    Type.COUNTER,
+    "TCP resets sent and received; a refused connect receives one.",
+    (*_PEER, "role", "direction"),
+)
 PROBE_ATTACHED = Metric(
     "lunatik_socket_tracer_probe_attached",
     Type.GAUGE,
@@ -129,6 +176,12 @@ OTHER_LABEL = Metric(
     "lunatik_socket_tracer_other_label_total",
     Type.COUNTER,
     "Calls counted under the label value other: --by has no room for more values.",
+    (),
+)
+OTHER_PEER = Metric(
+    "lunatik_socket_tracer_other_peer_total",
+    Type.COUNTER,
+    "Sockets counted under the peer other: --connections has no room for more peers.",
     (),
 )
 MAP_ENTRIES = Metric(
@@ -190,12 +243,20 @@ METRICS = (
     FUNCTION_DURATION,
     FUNCTION_ERRORS,
     FUNCTION_BYTES,
+    CONNECT_DURATION,
+    ANSWER_DURATION,
+    ACCEPT_WAIT,
+    CONNECTION_DURATION,
+    CONNECTIONS_OPEN,
+    RETRANSMITS,
+    RESETS,
     PROBE_ATTACHED,
     PROBE_ENTRIES,
     PROBE_RETURNS,
     PROBE_ABANDONED,
     LOST,
     OTHER_LABEL,
+    OTHER_PEER,
     MAP_ENTRIES,
     MAP_CAPACITY,
     PROGRAM_RUN_SECONDS,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The live table and the summary, drawn with rich. Both fit into 80 columns."""
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -8,19 +10,36 @@ from rich.text import Text
 from tracer.model.errnos import EXPECTED_ERRNOS
 from tracer.model.snapshot import Aggregate, Snapshot
 from tracer.terminal import units
+from tracer.terminal.peer_table import peer_table
+from tracer.terminal.peers import PeerRow
 from tracer.terminal.rows import Header, Row, Totals, at_start, escaped, top_error, totals, visible
 
 __all__ = ["live_table", "summary"]
 
 _LINES_AROUND = 4  # two for the column heads, one for "and N more", one for the cursor
+_PEERS_OF_SUMMARY = 30
 
 
 def live_table(
-    header: Header, snapshot: Snapshot, rows: list[Row], uptime_seconds: float, *, height: int
+    header: Header,
+    snapshot: Snapshot,
+    rows: list[Row],
+    uptime_seconds: float,
+    *,
+    height: int,
+    peers: Sequence[PeerRow] = (),
 ) -> RenderableType:
-    """The last interval: as many rows as fit into `height` lines, the busiest first."""
+    """The last interval: as many rows as fit into `height` lines, the busiest first.
+
+    `peers` take up to half of the lines, and what the operations leave.
+    """
     above = _header_lines(header, snapshot, uptime_seconds)
     room = max(1, height - _LINES_AROUND - len(above))
+    room_for_peers = 0
+    if peers:
+        rest = max(room // 2, room - len(rows)) - _LINES_AROUND
+        room_for_peers = max(1, min(len(peers), rest))
+        room = max(1, room - room_for_peers - _LINES_AROUND)
     shown = visible(rows, room)
     parts: list[RenderableType] = [
         *above,
@@ -32,10 +51,18 @@ def live_table(
         stuck = sum(row.is_stuck for row in rows) - sum(row.is_stuck for row in shown)
         in_flight = f", {stuck} of them with calls in flight" if stuck else ""
         parts.append(Text(f"and {len(rows) - room} more, less busy{in_flight}", style="dim"))
+    if peers:
+        parts += [Text(), peer_table(peers, room_for_peers, live=True)]
     return Group(*parts)
 
 
-def summary(header: Header, snapshot: Snapshot, rows: list[Row], seconds: float) -> RenderableType:
+def summary(
+    header: Header,
+    snapshot: Snapshot,
+    rows: list[Row],
+    seconds: float,
+    peers: Sequence[PeerRow] = (),
+) -> RenderableType:
     """All that was counted, the most frequent operations first."""
     everything = totals(snapshot)
     ordered = sorted(rows, key=lambda row: -row.total.count)
@@ -47,7 +74,8 @@ def summary(header: Header, snapshot: Snapshot, rows: list[Row], seconds: float)
     above = [title, *_at_start(snapshot)]
     if not rows:
         return Group(*above, Text("no socket operation was seen", style="dim"))
-    return Group(*above, _table(ordered, snapshot.label_name, live=False))
+    below = [Text(), peer_table(peers, _PEERS_OF_SUMMARY, live=False)] if peers else []
+    return Group(*above, _table(ordered, snapshot.label_name, live=False), *below)
 
 
 def _header_lines(header: Header, snapshot: Snapshot, uptime_seconds: float) -> list[Text]:

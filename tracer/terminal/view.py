@@ -9,8 +9,10 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from tracer.model.connections import Peer
 from tracer.model.snapshot import Snapshot, difference, merge
 from tracer.terminal import rows as table
+from tracer.terminal.peers import PeerRow, connect_durations, peer_rows
 from tracer.terminal.rows import Header
 
 if TYPE_CHECKING:
@@ -88,6 +90,10 @@ class Interval:
         self._last = snapshot
         return table.rows(snapshot, recent, seconds)
 
+    def peers(self, snapshot: Snapshot) -> list[PeerRow]:
+        """Return the rows of the peers, like `rows`; call it before that."""
+        return peer_rows(self._last.connections, snapshot)
+
     def uptime_seconds(self) -> float:
         """Return the time from the first snapshot to the last one."""
         return (self._last.monotonic_ns - self._start_ns) / 1e9
@@ -114,14 +120,17 @@ class LinesView(NoView):
         """Print the series that changed."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         in_flight = {key: one.calls for key, one in snapshot.in_flight_by_label().items()}
+        peers = [
+            _peer_line(now, row.recent) for row in self._interval.peers(snapshot) if row.recent
+        ]
         lines = [
             _line(now, row)
             for row in self._interval.rows(snapshot)
             if row.recent or in_flight.get(row.key, 0) != self._in_flight.get(row.key, 0)
         ]
         self._in_flight = in_flight
-        if lines:
-            print("\n".join(lines), file=self._stream, flush=True)
+        if lines + peers:
+            print("\n".join(lines + peers), file=self._stream, flush=True)
 
     def finish(self, snapshot: Snapshot) -> None:
         """Print the series that changed since the last full interval."""
@@ -146,6 +155,31 @@ def _line(now: str, row: table.Row) -> str:
         "errors": str(sum(recent.errors.values())),
         "errno": errno_name or None,
         "in_progress": None if row.in_flight is None else str(row.in_flight),
+    }
+    return " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+
+
+def _peer_line(now: str, recent: Peer) -> str:
+    connects = connect_durations(recent)
+    failed = recent.failed_connects
+    fields = {
+        "time": now,
+        "process": _quoted(recent.comm),
+        "pid": None if recent.pid is None else str(recent.pid),
+        "role": recent.role,
+        "transport": recent.transport,
+        "peer": recent.peer,
+        "port": str(recent.port),
+        "open": str(recent.open),
+        "connects": str(connects.count),
+        "connect_p99_seconds": _seconds(connects.quantile_seconds(0.99)),
+        "failed": str(sum(failed.values())),
+        "result": max(failed, key=lambda result: (failed[result], result), default=None),
+        "answers": str(recent.answers.count),
+        "answer_p50_seconds": _seconds(recent.answers.quantile_seconds(0.5)),
+        "answer_p99_seconds": _seconds(recent.answers.quantile_seconds(0.99)),
+        "retransmits": str(recent.retransmits),
+        "resets": str(recent.resets_sent + recent.resets_received),
     }
     return " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
 
@@ -193,10 +227,15 @@ class LiveView:
 
         if self._live is None:
             return
+        peers = self._interval.peers(snapshot)
         rows = self._interval.rows(snapshot)
-        height = self._live.console.height
         drawn = live_table(
-            self._header, snapshot, rows, self._interval.uptime_seconds(), height=height
+            self._header,
+            snapshot,
+            rows,
+            self._interval.uptime_seconds(),
+            height=self._live.console.height,
+            peers=peers,
         )
         self._live.update(drawn, refresh=True)
 
@@ -223,5 +262,6 @@ def print_summary(header: Header, first: Snapshot, last: Snapshot, stream: TextI
 
     seconds = (last.monotonic_ns - first.monotonic_ns) / 1e9
     rows = table.rows(last, difference(first, last), seconds)
-    Console(file=stream, highlight=False).print(summary(header, last, rows, seconds))
+    peers = peer_rows(first.connections, last)
+    Console(file=stream, highlight=False).print(summary(header, last, rows, seconds, peers))
     stream.flush()

@@ -67,8 +67,9 @@ def test_the_committed_board_is_up_to_date(board: Path) -> None:
     assert board.read_text() == text(board.stem), "out of date: run python -m dashboards.source"
 
 
-def test_there_are_four_boards() -> None:
-    assert [board.stem for board in BOARDS] == ["in_kernel", "operation", "overview", "tracer"]
+def test_there_are_five_boards() -> None:
+    names = ["connections", "in_kernel", "operation", "overview", "tracer"]
+    assert [board.stem for board in BOARDS] == names
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def test_an_export_has_every_board_rule_and_provisioning_file(tmp_path: Path) ->
     assert names >= {
         "grafana/overview.json",
         "grafana/operation.json",
+        "grafana/connections.json",
         "grafana/in_kernel.json",
         "grafana/tracer.json",
         "prometheus/prometheus.yml",
