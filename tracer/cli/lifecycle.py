@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A trace from start to end: hold the command, attach, release it, show, wait, summarize."""
 
+import base64
 import os
 import socket
 import sys
@@ -236,6 +237,9 @@ def _metrics_server(
     from tracer.exporter.http.routes import MetricsServer  # noqa: PLC0415
 
     address: Address = listener.getsockname()[:2]
+    if web is not None:
+        session.requests.read_web_file = web.named_file
+        web.read_through(lambda name: base64.b64decode(session.ask.web_file(name)))
     server = MetricsServer(address, session.snapshot, web, options.web_host, listener)
     if server.is_exposed:
         say(

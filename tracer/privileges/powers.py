@@ -154,6 +154,7 @@ WORKER = Powers(
         *_one_of("ioctl", 1, _TERMINAL),
         *(*_READING, *_WRITING, *_DESCRIPTORS, *_WAITING, *_CONNECTIONS),
         *(*_MEMORY, *_THREADS, *_SIGNALS, *_OWN_STATE),
+        "memfd_create",  # OpenSSL reads certificates and keys from files only
     )
 )
 

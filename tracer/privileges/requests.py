@@ -8,6 +8,7 @@ whatever JSON can hold. While nothing is confined (in tests, in `doctor --selfte
 methods are called directly.
 """
 
+import base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,8 +25,11 @@ class Requests:
     """Answers with the rights of the process that it runs in.
 
     `programs` are descriptors by name, `owner` the tracer's pid if its return probes are in
-    tracefs. `follow_cgroup` makes the programs follow the cgroup of the filter.
+    tracefs. `follow_cgroup` makes the programs follow the cgroup of the filter. `read_web_file`
+    reads the web configuration and the files that it names, and refuses any other.
     """
+
+    read_web_file: Callable[[str], bytes] | None = None
 
     def __init__(
         self,
@@ -55,6 +59,16 @@ class Requests:
     def follow_cgroup(self) -> None:
         """Trace the cgroup that has the path of the filter now."""
         self._follow()
+
+    def web_file(self, name: str) -> str:
+        """The web configuration or a file that it names, in base64; raises OSError.
+
+        Keys of TLS are often readable by root only, and the worker reads them again when they
+        change.
+        """
+        if self.read_web_file is None:
+            raise ValueError("there is no web configuration")
+        return base64.b64encode(self.read_web_file(name)).decode()
 
     def cgroup_path(self, number: int) -> str:
         """The path of the cgroup with this id, or the id if it was removed."""

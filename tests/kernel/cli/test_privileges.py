@@ -24,6 +24,7 @@ from tests.kernel.cli.command_line import (
     run,
     started,
 )
+from tests.pure.tracer.exporter.http.certificates import Certificates
 
 CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 NETWORK_TABLES = ("tcp", "tcp6", "udp", "udp6", "raw", "raw6")
@@ -191,3 +192,27 @@ main(["doctor"])
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (tmp_path / "imported").exists()
+
+
+def test_a_changed_web_configuration_that_only_root_can_read(tmp_path: Path) -> None:
+    """The worker cannot read it; the broker reads it, and no file that it does not name."""
+    made = Certificates(tmp_path)
+    text = (
+        "tls_server_config: {{cert_file: server.crt, key_file: server.key}}\n"
+        "http_server_config: {{headers: {{X-Frame-Options: {}}}}}\n"
+    )
+    config = made.config(text.format("deny"))
+    for file in (tmp_path, *tmp_path.iterdir()):
+        file.chmod(0o700 if file.is_dir() else 0o600)
+    with started("trace", "--metrics", "127.0.0.1:0", "--web.config.file", config) as process:
+        url = read_until(process, "metrics on https://").rpartition(" ")[2]
+        port = url.rpartition(":")[2].split("/")[0]
+        curl = ["curl", "-sSi", "--cacert", made.ca, f"https://localhost:{port}/healthz"]
+        assert "x-frame-options: deny" in subprocess.check_output(curl, text=True).lower()
+        Path(config).write_text(text.format("sameorigin"))
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while "sameorigin" not in subprocess.check_output(curl, text=True).lower():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert "configuration" not in process.communicate(timeout=TIMEOUT_SECONDS)[1]
