@@ -26,7 +26,7 @@ from tests.kernel.bpf.peers import (
 from tests.kernel.bpf.sockets import N
 from tests.kernel.children import TIMEOUT_SECONDS, Child, wait_until
 from tracer.model.config import Config, Filter
-from tracer.model.connections import OTHER
+from tracer.model.connections import OTHER, Listener
 from tracer.session import Session
 
 CLONE_NEWNET = 0x40000000
@@ -269,6 +269,37 @@ def test_a_listener_is_listed_with_its_owner(session: Session) -> None:
         assert (one.state, one.pid) == ("LISTEN", os.getpid())
         assert one.inode == os.fstat(listener.fileno()).st_ino
     assert connections_of(session, "listener", address[1]) == []
+
+
+def test_the_accept_queue_of_a_listener_is_as_full_as_it_is(session: Session) -> None:
+    def listener_at(port: int) -> Listener:
+        found = session.snapshot().connections
+        assert found is not None
+        [one] = [one for one in found.listeners if one.port == port]
+        return one
+
+    with listening(backlog=7) as (listener, address), contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(address))
+        wait_until(lambda: listener_at(address[1]).queue == 3, "the connections to be queued")
+        one = listener_at(address[1])
+        assert (one.limit, one.drops, one.address) == (7, 0, LOOPBACK)
+        assert (one.pid, one.inode) == (os.getpid(), os.fstat(listener.fileno()).st_ino)
+        listener.accept()[0].close()
+        assert listener_at(address[1]).queue == 2
+
+
+def test_connections_that_a_full_listener_drops_are_counted(session: Session) -> None:
+    with full_listener() as address, socket.socket() as client:
+        client.setblocking(False)
+        assert client.connect_ex(address) == errno.EINPROGRESS
+
+        def drops() -> int:
+            found = session.snapshot().connections
+            assert found is not None
+            return sum(one.drops for one in found.listeners if one.port == address[1])
+
+        wait_until(lambda: drops() > 0, "the SYN to be dropped")
 
 
 def test_a_socket_belongs_to_the_process_that_used_it_last(session: Session) -> None:
