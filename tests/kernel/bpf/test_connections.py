@@ -25,6 +25,7 @@ from tests.kernel.bpf.peers import (
 )
 from tests.kernel.bpf.sockets import N
 from tests.kernel.children import TIMEOUT_SECONDS, Child, wait_until
+from tracer.loading.attachments import COPY
 from tracer.model.config import Config, Filter
 from tracer.model.connections import OTHER, Listener
 from tracer.session import Session
@@ -366,7 +367,11 @@ def test_sockets_and_peers_without_room_are_counted() -> None:
         known = len(snapshot.connections.connections)
         # The 23 listeners come first; then 23 connects, and 23 sends of sockets without room.
         assert 1 <= known <= 3
-        assert snapshot.lost["socket_map_full"] == 3 * N - known
+        without_room = 3 * N - known
+        # Where the programs of tracepoints have copies, a socket without room is counted twice.
+        copies = any(one.name == f"connection_destroyed{COPY}" for one in snapshot.programs)
+        at_most = without_room + (2 * N if copies else 0)
+        assert without_room <= snapshot.lost["socket_map_full"] <= at_most
         assert not snapshot.lost["peer_map_full"]
 
 
@@ -413,7 +418,7 @@ def test_without_the_layer_nothing_of_it_is_loaded() -> None:
     with Session(Config(filter=MINE, mechanism="tracepoint")) as session:
         snapshot = session.snapshot()
         assert snapshot.connections is None
-        assert {program.name for program in snapshot.programs} == {
+        assert {program.name.removesuffix(COPY) for program in snapshot.programs} == {
             "on_fork",
             "on_exec",
             "on_thread_end",
