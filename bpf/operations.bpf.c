@@ -169,8 +169,7 @@ static __always_inline void enter_call(void *registers, u32 number)
  * sendmmsg and recvmmsg return a number of messages; the bytes of each message are in its msg_len.
  * This comes last in the program: the verifier follows each round of the loop to the program's end.
  */
-static __always_inline void add_bytes_of_messages(struct cell *cell, u64 *of_socket, u64 messages,
-						  s64 number)
+static __always_inline void add_bytes_of_messages(struct cell *cell, u64 messages, s64 number)
 {
 	u32 length, i;
 
@@ -181,8 +180,6 @@ static __always_inline void add_bytes_of_messages(struct cell *cell, u64 *of_soc
 		/* struct mmsghdr is 64 bytes, and msg_len follows its 56 of struct msghdr. */
 		bpf_probe_read_user(&length, sizeof(length), (void *)(messages + i * 64ULL + 56));
 		cell->bytes += length;
-		if (of_socket)
-			lock_xadd(of_socket, length);
 	}
 }
 
@@ -242,10 +239,10 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 	u32 index = call->operation * TRANSPORTS + call->transport, probe = call->probe;
 	u64 bytes = call->bytes == BYTES_RETURNED && ret > 0 ? ret : 0;
 	struct probe_stats *stats = probes.lookup(&probe);
-	u64 *of_socket = finish_on_socket(call, ret, now_ns);
 	u32 port = port_at_return(call);
 	struct cell *cell;
 
+	finish_on_socket(call, ret, now_ns);
 	if (stats)
 		stats->returned++;
 	settle_at_return(call, port);
@@ -258,7 +255,7 @@ static __always_inline void finish_call(struct call *call, s64 ret, u64 now_ns)
 		return;
 	add_call(cell, duration_ns(call->start_ns, now_ns), ret, bytes);
 	if (call->bytes == BYTES_MESSAGE_VECTOR)
-		add_bytes_of_messages(cell, of_socket, call->messages, ret);
+		add_bytes_of_messages(cell, call->messages, ret);
 }
 
 /* The number of the system call that returns; -1 after a signal handler. */

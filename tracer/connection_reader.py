@@ -4,6 +4,7 @@
 What the values in the maps mean is described in bpf/sockets.h and bpf/peers.h.
 """
 
+import contextlib
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracer.kernel.maps import Map, sum_of_cpus
+from tracer.kernel.sock_diag import LISTEN, sockets
 from tracer.model.aggregate import Aggregate, merge
 from tracer.model.connections import (
     DURATIONS,
@@ -19,6 +21,7 @@ from tracer.model.connections import (
     ROLES,
     Connection,
     Connections,
+    Listener,
     Peer,
     TcpState,
     result_name,
@@ -73,7 +76,12 @@ class ConnectionReader:
         durations = self._durations()
         rows = [*self._peers(durations), *self._other_peers(durations)]
         sockets = tuple(self._connections())
-        return Connections(tuple(_with_sockets(rows, sockets, self._key_of)), sockets, other_peer)
+        return Connections(
+            tuple(_with_sockets(rows, sockets, self._key_of)),
+            sockets,
+            other_peer,
+            tuple(_listeners([one for one in sockets if one.role == "listener"])),
+        )
 
     def map_use(self) -> Iterator[MapUse]:
         """Entries of the maps that can be full."""
@@ -161,6 +169,26 @@ class ConnectionReader:
         port = one.peer_port if one.role == "client" else one.local_port
         pid = one.pid if self._by_pid else None
         return one.comm, pid, one.role, one.transport, one.peer, port
+
+
+def _listeners(known: list[Connection]) -> Iterator[Listener]:
+    """The listeners with their accept queues; those of other network namespaces are left out."""
+    if not known:
+        return
+    with contextlib.suppress(OSError):  # a kernel without inet_diag
+        queues = {one.inode: one for one in sockets("tcp", states=1 << LISTEN, drops=True)}
+        for one in known:
+            if found := queues.get(one.inode):
+                yield Listener(
+                    one.inode,
+                    one.pid,
+                    one.comm,
+                    one.local,
+                    one.local_port,
+                    found.receive_queue,
+                    found.send_queue,
+                    found.drops,
+                )
 
 
 def _with_sockets(

@@ -94,6 +94,21 @@ def _panels() -> list[Panel]:
             Query(f"sum by (comm, role) ({_open()})", "{{comm}} {{role}}"),
         ),
         graph(
+            "Accept queues",
+            "Connections that wait to be accepted, and the limit of each listener. At the limit, "
+            "further connections are dropped.",
+            "short",
+            Query(_sum_by_port(metrics.ACCEPT_QUEUE), "{{comm}} :{{port}} waiting"),
+            Query(_sum_by_port(metrics.ACCEPT_QUEUE_LIMIT), "{{comm}} :{{port}} limit"),
+        ),
+        graph(
+            "Dropped by listeners",
+            "Connections and SYNs dropped, mostly since the accept queue was full: accept faster, "
+            "or raise the backlog (listen(2), net.core.somaxconn).",
+            "ops",
+            Query(per_second(metrics.ACCEPT_DROPS, "comm", "port"), "{{comm}} :{{port}}"),
+        ),
+        graph(
             "Life of a connection",
             "Mean time from established to closed. If it is short, the client may open a new "
             "connection for each request.",
@@ -126,6 +141,10 @@ def _panels() -> list[Panel]:
             Query(per_second(metrics.OTHER_PEER, "instance"), "{{instance}}"),
         ),
     ]
+
+
+def _sum_by_port(metric: metrics.Metric) -> str:
+    return f"sum by (comm, port) ({select(metric)})"
 
 
 def _open() -> str:

@@ -53,9 +53,9 @@ class Worker:
             os.write(self._answers, b"d")
 
 
-def exchange() -> None:
-    """One TCP connection, CALLS messages on it, and CALLS connections refused."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+def exchange(port: int = 0) -> None:
+    """One TCP connection to this port, CALLS messages on it, and CALLS connections refused."""
+    with socket.create_server(("127.0.0.1", port)) as listener, socket.socket() as client:
         client.connect(listener.getsockname())
         peer, _ = listener.accept()
         with peer:

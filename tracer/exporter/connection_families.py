@@ -77,6 +77,15 @@ def _resets(snapshot: Snapshot) -> _Samples:
     }
 
 
+def _listeners(snapshot: Snapshot, field: str) -> _Samples:
+    """Added up over listeners with the same labels: several may share a port (SO_REUSEPORT)."""
+    found: dict[Labels, int] = {}
+    for one in snapshot.connections.listeners if snapshot.connections else ():
+        labels = (one.comm, one.address, str(one.port))
+        found[labels] = found.get(labels, 0) + int(getattr(one, field))
+    return {**found}
+
+
 def _other_peer(snapshot: Snapshot) -> _Samples:
     return {} if snapshot.connections is None else {(): snapshot.connections.other_peer}
 
@@ -89,6 +98,9 @@ CONNECTION_FAMILIES: Mapping[Metric, Callable[[Snapshot], _Samples]] = {
     metrics.CONNECTIONS_OPEN: _open,
     metrics.RETRANSMITS: _retransmits,
     metrics.RESETS: _resets,
+    metrics.ACCEPT_QUEUE: lambda snapshot: _listeners(snapshot, "queue"),
+    metrics.ACCEPT_QUEUE_LIMIT: lambda snapshot: _listeners(snapshot, "limit"),
+    metrics.ACCEPT_DROPS: lambda snapshot: _listeners(snapshot, "drops"),
     metrics.OTHER_PEER: _other_peer,
 }
 """The function that makes each metric of the connection layer."""

@@ -42,6 +42,7 @@ class Metric:
 _SERIES = ("operation", "path", "transport")
 _FUNCTION = ("function", "path", "transport")
 _PEER = ("comm", "pid", "peer", "port")
+_LISTENER = ("comm", "address", "port")
 
 DURATION = Metric(
     "lunatik_socket_operation_duration_seconds",
@@ -141,6 +142,24 @@ RESETS = Metric(
     Type.COUNTER,
     "TCP resets sent and received; a refused connect receives one.",
     (*_PEER, "role", "direction"),
+)
+ACCEPT_QUEUE = Metric(
+    "lunatik_socket_accept_queue_length",
+    Type.GAUGE,
+    "Connections that wait to be accepted.",
+    _LISTENER,
+)
+ACCEPT_QUEUE_LIMIT = Metric(
+    "lunatik_socket_accept_queue_limit",
+    Type.GAUGE,
+    "Connections that may wait to be accepted: the listener's backlog.",
+    _LISTENER,
+)
+ACCEPT_DROPS = Metric(
+    "lunatik_socket_accept_drops_total",
+    Type.COUNTER,
+    "Connections and SYNs that a listener dropped, mostly because its accept queue was full.",
+    _LISTENER,
 )
 PROBE_ATTACHED = Metric(
     "lunatik_socket_tracer_probe_attached",
@@ -250,6 +269,9 @@ METRICS = (
     CONNECTIONS_OPEN,
     RETRANSMITS,
     RESETS,
+    ACCEPT_QUEUE,
+    ACCEPT_QUEUE_LIMIT,
+    ACCEPT_DROPS,
     PROBE_ATTACHED,
     PROBE_ENTRIES,
     PROBE_RETURNS,

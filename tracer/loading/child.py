@@ -31,6 +31,7 @@ from tracer.model.layout import Layout, MapLayout
 
 __all__ = ["compile_program", "import_bcc", "main"]
 
+_LOG_CHARACTERS = 1 << 16  # a message of 200 kB does not fit into the socket (EMSGSIZE)
 _DESCRIPTORS_AT_ONCE = 128  # the kernel takes no more than 253 (SCM_MAX_FD)
 
 
@@ -92,7 +93,8 @@ def _carry_out(order: Order) -> tuple[Report, list[int]]:
             error = ProgramError(
                 "attach to", item.target, str(failure), hint="see lunatik-socket doctor"
             )
-            error.log = "\n".join(getattr(failure, "__notes__", []))  # the verifier's log
+            log = "\n".join(getattr(failure, "__notes__", []))  # the verifier's
+            error.log = log[-_LOG_CHARACTERS:]
             raise error
         failures[item.target] = str(failure)
         attacher.detach(item.target)  # a return probe alone is useless

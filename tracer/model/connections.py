@@ -23,6 +23,7 @@ __all__ = [
     "TURNS",
     "Connection",
     "Connections",
+    "Listener",
     "Peer",
     "TcpState",
     "connections_since",
@@ -149,6 +150,24 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening TCP socket, and its accept queue as of now.
+
+    `queue` connections wait in it, of at most `limit`; `drops` connections were dropped since it
+    listens, mostly because it was full.
+    """
+
+    inode: int
+    pid: int
+    comm: str
+    address: str
+    port: int
+    queue: int
+    limit: int
+    drops: int
+
+
+@dataclass(frozen=True, slots=True)
 class Connections:
     """All that the connection layer knows at one moment.
 
@@ -159,6 +178,7 @@ class Connections:
     peers: tuple[Peer, ...]
     connections: tuple[Connection, ...]
     other_peer: int = 0
+    listeners: tuple[Listener, ...] = ()
 
 
 def result_name(number: int) -> str:
@@ -206,13 +226,14 @@ def _peer_since(old: Peer | None, new: Peer) -> Peer:
 
 
 def connections_to_json(connections: Connections, now_ns: int) -> dict[str, Any]:
-    """The parts `peers` and `connections` of the JSON document (docs/json.md).
+    """The parts `peers`, `connections` and `listeners` of the JSON document (docs/json.md).
 
     `now_ns` is the time of the snapshot on CLOCK_MONOTONIC, to make ages of times.
     """
     return {
         "peers": [_peer_to_json(peer) for peer in connections.peers],
         "connections": [_connection_to_json(one, now_ns) for one in connections.connections],
+        "listeners": [asdict(one) for one in connections.listeners],
     }
 
 

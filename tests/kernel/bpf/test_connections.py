@@ -25,8 +25,9 @@ from tests.kernel.bpf.peers import (
 )
 from tests.kernel.bpf.sockets import N
 from tests.kernel.children import TIMEOUT_SECONDS, Child, wait_until
+from tracer.loading.attachments import COPY
 from tracer.model.config import Config, Filter
-from tracer.model.connections import OTHER
+from tracer.model.connections import OTHER, Listener
 from tracer.session import Session
 
 CLONE_NEWNET = 0x40000000
@@ -271,6 +272,37 @@ def test_a_listener_is_listed_with_its_owner(session: Session) -> None:
     assert connections_of(session, "listener", address[1]) == []
 
 
+def test_the_accept_queue_of_a_listener_is_as_full_as_it_is(session: Session) -> None:
+    def listener_at(port: int) -> Listener:
+        found = session.snapshot().connections
+        assert found is not None
+        [one] = [one for one in found.listeners if one.port == port]
+        return one
+
+    with listening(backlog=7) as (listener, address), contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(address))
+        wait_until(lambda: listener_at(address[1]).queue == 3, "the connections to be queued")
+        one = listener_at(address[1])
+        assert (one.limit, one.drops, one.address) == (7, 0, LOOPBACK)
+        assert (one.pid, one.inode) == (os.getpid(), os.fstat(listener.fileno()).st_ino)
+        listener.accept()[0].close()
+        assert listener_at(address[1]).queue == 2
+
+
+def test_connections_that_a_full_listener_drops_are_counted(session: Session) -> None:
+    with full_listener() as address, socket.socket() as client:
+        client.setblocking(False)
+        assert client.connect_ex(address) == errno.EINPROGRESS
+
+        def drops() -> int:
+            found = session.snapshot().connections
+            assert found is not None
+            return sum(one.drops for one in found.listeners if one.port == address[1])
+
+        wait_until(lambda: drops() > 0, "the SYN to be dropped")
+
+
 def test_a_socket_belongs_to_the_process_that_used_it_last(session: Session) -> None:
     with listening() as (_, address), socket.create_connection(address) as client:
         client.send(b"x")
@@ -335,7 +367,11 @@ def test_sockets_and_peers_without_room_are_counted() -> None:
         known = len(snapshot.connections.connections)
         # The 23 listeners come first; then 23 connects, and 23 sends of sockets without room.
         assert 1 <= known <= 3
-        assert snapshot.lost["socket_map_full"] == 3 * N - known
+        without_room = 3 * N - known
+        # Where the programs of tracepoints have copies, a socket without room is counted twice.
+        copies = any(one.name == f"connection_destroyed{COPY}" for one in snapshot.programs)
+        at_most = without_room + (2 * N if copies else 0)
+        assert without_room <= snapshot.lost["socket_map_full"] <= at_most
         assert not snapshot.lost["peer_map_full"]
 
 
@@ -382,7 +418,7 @@ def test_without_the_layer_nothing_of_it_is_loaded() -> None:
     with Session(Config(filter=MINE, mechanism="tracepoint")) as session:
         snapshot = session.snapshot()
         assert snapshot.connections is None
-        assert {program.name for program in snapshot.programs} == {
+        assert {program.name.removesuffix(COPY) for program in snapshot.programs} == {
             "on_fork",
             "on_exec",
             "on_thread_end",

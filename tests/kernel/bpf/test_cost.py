@@ -31,6 +31,17 @@ INSTRUCTIONS = {
     "on_exec": 180,
     "on_thread_end": 330,
 }
+# The same with the connection layer. Almost all of what it adds at the return is for sockets and
+# peers that are not known yet.
+INSTRUCTIONS_WITH_CONNECTIONS = {
+    "enter_system_call": 1160,
+    "exit_system_call": 3440,
+    "connection_changed_state": 1820,
+    "connection_destroyed": 600,
+    "connection_retransmits": 220,
+    "connection_sends_reset": 210,
+    "connection_receives_reset": 210,
+}
 # Calls out of a program, which take most of its time. Array look-ups are no calls. The hash
 # look-ups and updates are for threads that are not known yet.
 READS, CLOCK = "bpf_probe_read_kernel", "bpf_ktime_get_ns"
@@ -54,6 +65,23 @@ def loaded() -> Iterator[Loaded]:
     programs = load(program_for(Config(filter=chosen, mechanism="tracepoint")))
     yield programs
     programs.close()
+
+
+@pytest.fixture(scope="module")
+def with_connections() -> Iterator[Loaded]:
+    chosen = Filter(pids=(os.getpid(),), follow_forks=True)
+    config = Config(filter=chosen, mechanism="tracepoint", connections=True)
+    programs = load(program_for(config))
+    yield programs
+    programs.close()
+
+
+@pytest.mark.parametrize("program", INSTRUCTIONS_WITH_CONNECTIONS)
+def test_the_connection_layer_adds_no_more_instructions_than_it_needs(
+    with_connections: Loaded, program: str
+) -> None:
+    info = program_info(with_connections.programs[program])
+    assert 0 < info.translated_length // 8 <= INSTRUCTIONS_WITH_CONNECTIONS[program]
 
 
 @pytest.mark.parametrize("program", INSTRUCTIONS)

@@ -9,11 +9,25 @@ from tracer import session as session_module
 from tracer.errors import ProgramError
 from tracer.kernel.programs import ProgramType, load_program
 from tracer.kernel.trial_programs import DOING_NOTHING
+from tracer.loading.attachments import Attachment
 from tracer.loading.parent import load, program_for
 from tracer.model.config import Config
 from tracer.session import Session
 
 CONFIG = Config(mechanism="tracepoint", operations=("bind", "listen"))
+# The verifier tells every round of the loop before it refuses the read.
+REFUSED_AT_LENGTH = """
+int refused(void *ctx)
+{
+	u64 sum = 0;
+	u32 i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < 9000; i++)
+		sum += bpf_ktime_get_ns();
+	return *(int *)sum;
+}
+"""
 WITHOUT_RETURN_VALUE = DOING_NOTHING[8:]  # only the exit is left
 
 
@@ -29,6 +43,20 @@ def test_the_loaders_error_comes_over_with_its_log() -> None:
     with pytest.raises(ProgramError, match="cannot compile the BPF programs") as caught:
         load(replace(program, text=f"{program.text}\n#error not today\n"))
     assert "not today" in caught.value.log
+
+
+def test_a_long_log_of_the_verifier_comes_over_too() -> None:
+    program = program_for(CONFIG)
+    refused = Attachment("raw_tracepoint", "refused", "sys_enter")
+    with pytest.raises(ProgramError, match=r'cannot attach to "sys_enter"') as caught:
+        load(
+            replace(
+                program,
+                text=f"{program.text}\n{REFUSED_AT_LENGTH}",
+                attachments=(*program.attachments, refused),
+            )
+        )
+    assert 60_000 < len(caught.value.log) < 70_000
 
 
 def test_a_probe_is_attached_if_its_programs_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from tracer.exporter.connection_families import CONNECTION_FAMILIES
 from tracer.exporter.families import FAMILIES, family
 from tracer.exporter.metrics import Metric
 from tracer.exporter.render import Format, Renderer
-from tracer.model.connections import Connections, Peer
+from tracer.model.connections import Connections, Listener, Peer
 
 ANSWERS, CONNECTS, WAITS, LIVES = (aggregate({i: i}, i) for i in (1, 2, 3, 4))
 CURL = Peer(
@@ -29,7 +29,15 @@ CURL = Peer(
 )
 NGINX = Peer("nginx", 4711, "server", "tcp", "192.0.2.2", 80, accept_waits=WAITS)
 DNS = Peer("curl", None, "client", "udp", "192.0.2.3", 53, answers=ANSWERS)
-SHOWN = replace(snapshot(), connections=Connections((CURL, NGINX, DNS), (), other_peer=9))
+LISTENERS = (
+    Listener(1, 10, "nginx", "0.0.0.0", 80, 3, 511, 2),
+    Listener(2, 11, "nginx", "0.0.0.0", 80, 4, 511, 5),
+    Listener(3, 12, "sshd", "::", 22, 0, 128, 0),
+)
+SHOWN = replace(
+    snapshot(),
+    connections=Connections((CURL, NGINX, DNS), (), other_peer=9, listeners=LISTENERS),
+)
 OF_CURL, OF_NGINX = ("curl", "", "192.0.2.1", "443"), ("nginx", "4711", "192.0.2.2", "80")
 
 
@@ -62,6 +70,13 @@ def test_counters_of_tcp_start_at_zero_with_their_peer() -> None:
         (*OF_NGINX, "server", "received"): 0,
     }
     assert samples(metrics.OTHER_PEER) == {(): 9}
+
+
+def test_listeners_that_share_a_port_are_added_up() -> None:
+    nginx, sshd = ("nginx", "0.0.0.0", "80"), ("sshd", "::", "22")
+    assert samples(metrics.ACCEPT_QUEUE) == {nginx: 7, sshd: 0}
+    assert samples(metrics.ACCEPT_QUEUE_LIMIT) == {nginx: 1022, sshd: 128}
+    assert samples(metrics.ACCEPT_DROPS) == {nginx: 7, sshd: 0}
 
 
 def test_a_page_has_them_as_text() -> None:
