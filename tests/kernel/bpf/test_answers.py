@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.bpf.peers import LOOPBACK, durations_agree, listening, peer_of, serving
+from tests.kernel.bpf.peers import LOOPBACK, bound, durations_agree, listening, peer_of, serving
 from tests.kernel.bpf.sockets import N
 from tests.kernel.children import TIMEOUT_SECONDS
 from tracer.model.config import Config, Filter
@@ -183,10 +183,9 @@ def test_an_answer_that_another_thread_receives_is_counted(session: Session) -> 
 
 def test_messages_with_an_address_are_turns_of_its_peer(session: Session) -> None:
     with (
-        socket.socket(type=socket.SOCK_DGRAM) as server,
+        bound(socket.SOCK_DGRAM) as server,
         socket.socket(type=socket.SOCK_DGRAM) as client,
     ):
-        server.bind((LOOPBACK, 0))
         address = server.getsockname()
         client.connect(address)
         for _ in range(N):

@@ -16,6 +16,7 @@ import pytest
 
 from tests.kernel.bpf.peers import (
     LOOPBACK,
+    bound,
     connections_of,
     durations_agree,
     listening,
@@ -39,13 +40,6 @@ def session() -> Iterator[Session]:
     with Session(Config(filter=MINE, mechanism="tracepoint", connections=True)) as running:
         yield running
         assert not any(running.snapshot().lost.values())
-
-
-def closed_port() -> socket.socket:
-    """A socket that is bound and does not listen: connects to it are refused."""
-    closed = socket.socket()
-    closed.bind((LOOPBACK, 0))
-    return closed
 
 
 def connects(session: Session, port: int) -> dict[str, int]:
@@ -87,7 +81,7 @@ def own_comm() -> str:
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_refused_connect_has_its_errno(session: Session, blocking: bool) -> None:
-    with closed_port() as closed:
+    with bound() as closed:
         port = closed.getsockname()[1]
         for _ in range(N):
             with socket.socket() as client:
@@ -157,7 +151,7 @@ def test_a_connect_without_a_route_is_unreachable(session: Session) -> None:
 
 
 def test_a_socket_may_try_again_after_a_refused_connect(session: Session) -> None:
-    with closed_port() as closed, listening() as (_, address), socket.socket() as client:
+    with bound() as closed, listening() as (_, address), socket.socket() as client:
         refused = closed.getsockname()
         assert client.connect_ex(refused) == errno.ECONNREFUSED
         client.connect(address)
@@ -319,10 +313,9 @@ def test_connections_in_the_accept_queue_are_nobodys(session: Session) -> None:
 
 def test_an_answer_over_udp_has_the_address_that_was_sent_to(session: Session) -> None:
     with (
-        socket.socket(type=socket.SOCK_DGRAM) as server,
+        bound(socket.SOCK_DGRAM) as server,
         socket.socket(type=socket.SOCK_DGRAM) as client,
     ):
-        server.bind((LOOPBACK, 0))
         address = server.getsockname()
         for _ in range(N):
             client.sendto(b"x" * 5, address)
@@ -379,7 +372,7 @@ def test_peers_without_room_are_counted_together() -> None:
     config = Config(filter=MINE, mechanism="tracepoint", connections=True, peers=2)
     with Session(config) as session:
         for _ in range(N):
-            with closed_port() as closed, socket.socket() as client:
+            with bound() as closed, socket.socket() as client:
                 assert client.connect_ex(closed.getsockname()) == errno.ECONNREFUSED
         found = session.snapshot().connections
         assert found is not None
