@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from tracer.errors import PermissionRefused, ProgramError, TracerError, UnsupportedError, UsageError
+from tracer.kernel.btf import KernelTypes
 from tracer.loading.attachments import Attachment
+from tracer.loading.function_layer import function_layer
 from tracer.loading.hand_over import Order, Report, answer_from_json, answer_to_json
+from tracer.model.config import Config
 from tracer.model.layout import Layout, MapLayout
 
 
@@ -64,3 +67,14 @@ def test_the_log_of_an_error_comes_over() -> None:
     again = answer_from_json(by_json(answer_to_json(error)))
     assert isinstance(again, ProgramError)
     assert again.log == "R0 = 0"
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
+def test_an_order_with_the_function_layer(mechanism: str) -> None:
+    with KernelTypes() as types:
+        layer = function_layer(Config(), mechanism, types)
+    assert layer.attachments
+    order = Order(
+        text="", cast=None, tables={}, attachments=layer.attachments, maps=layer.MAPS, owner=1
+    )
+    assert Order.from_json(by_json(order.to_json())) == order
