@@ -88,7 +88,7 @@ def _constants(
         ("PATH", FUNCTION_PATHS.index(path)),
         ("TRANSPORT", TRANSPORTS.index(function.transport or "other")),
         # socket(2) calls these too; it is counted as a system call instead.
-        ("SKIPS_NEW", function.name in ("sock_create", "sock_release")),
+        ("SKIPS_NEW", int(function.name in ("sock_create", "sock_release"))),
         # One more than that function's number; 0 for none.
         ("INSIDE", names.index(function.inside) + 1 if function.inside in names else 0),
     )
