@@ -30,9 +30,9 @@ tells_its_state() { systemctl show -P StatusText $unit | grep -q 'tracing every 
 is_unprivileged() {
 	[ "$(status Uid)" -ge 61184 ] && [ "$(status NoNewPrivs)" = 1 ] && [ "$(status Seccomp)" = 2 ]
 }
-# CAP_SYS_PTRACE, CAP_PERFMON and CAP_BPF are bits 19, 38 and 39.
+# CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON and CAP_BPF are bits 2, 19, 38 and 39.
 has_few_capabilities() {
-	local allowed=$((1 << 19 | 1 << 38 | 1 << 39))
+	local allowed=$((1 << 2 | 1 << 19 | 1 << 38 | 1 << 39))
 	[ $((16#$(status CapBnd) & ~allowed)) = 0 ] && [ $((16#$(status CapEff) & ~allowed)) = 0 ]
 }
 lost_nothing() {

@@ -33,8 +33,13 @@ def lines(system: Root, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         printed.append(line)
 
     results = tmp_path_factory.mktemp(f"vm-{system.suite}")
+    kernel = kernels.fetch(KERNELS[system.suite])
+    # The guest looks for the modules of its kernel where the host has them.
+    there = f"{system.path}{kernel.modules}"
+    for command in (["mkdir", "-p", there], ["mount", "--bind", str(kernel.modules), there]):
+        subprocess.run(system.beside(*command), check=True, timeout=60)
     machine.run(
-        kernels.fetch(KERNELS[system.suite]), (HERE / "service.sh").read_text(), results,
+        kernel, (HERE / "service.sh").read_text(), results,
         timeout=BOOT_SECONDS, on_line=on_line, files=system.path, within=system.beside(),
         init=(HERE / "boot.sh").read_text(),
     )  # fmt: skip

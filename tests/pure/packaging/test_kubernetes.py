@@ -36,7 +36,8 @@ def test_a_manifest_is_valid(document: dict[str, Any], version: str) -> None:
 def test_the_container_has_the_least_rights() -> None:
     (container,) = pod()["spec"]["containers"]
     rights = container["securityContext"]
-    assert rights["capabilities"] == {"drop": ["ALL"], "add": ["BPF", "PERFMON", "SYS_PTRACE"]}
+    added = ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"]
+    assert rights["capabilities"] == {"drop": ["ALL"], "add": added}
     assert rights["allowPrivilegeEscalation"] is False
     assert rights["readOnlyRootFilesystem"] is True
     assert "privileged" not in rights
