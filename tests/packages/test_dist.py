@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import subprocess
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -104,8 +103,7 @@ def test_the_wheel_can_be_built_from_the_source_archive(
     built: dict[str, str], wheel: Path, tmp_path: Path
 ) -> None:
     (name,) = (name for name in built if name.endswith(".tar.gz"))
-    with tarfile.open(DIST / name) as archive:
-        archive.extractall(tmp_path, filter="data")
+    run("tar", "-x", "-f", DIST / name, "-C", tmp_path)
     (tree,) = tmp_path.iterdir()
     run(
         ROOT / ".venv/bin/python", "-m", "build", "--wheel", "--no-isolation", "--outdir",
