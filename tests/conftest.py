@@ -9,6 +9,7 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# A shell's background job ignores SIGINT, and the programs that tests stop with it would inherit
-# that.
+# A shell's background job ignores SIGINT, and one that nohup started ignores SIGHUP. The programs
+# to which tests send these signals would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
