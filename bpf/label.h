@@ -19,9 +19,10 @@
  *           on) a cell takes memory when it is first used: from there on the kernel allocates for
  *           hashes from caches of its own (bpf_mem_alloc), which is safe in any context.
  * Caveats   User space gives back the cells of values that have been silent for long
- *           (tracer/labels.py). It deletes the value here first and then waits for the running
- *           programs. From then on no program has the value's time, so none finds its cells, and
- *           they no longer change. A value that comes back has another time, and so other cells.
+ *           (tracer/reading/labels.py). It deletes the value here first and then waits for the
+ *           running programs. From then on no program has the value's time, so none finds its
+ *           cells, and they no longer change. A value that comes back has another time, and so
+ *           other cells.
  */
 #pragma once
 

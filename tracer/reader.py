@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Read the maps into a Snapshot, and write the settings into the maps.
 
-With `tracer.labels`, this is the one module that knows what the values in the maps mean. The
-positions of their fields come from bcc (`tracer.model.layout`).
+Only this module and `tracer.reading` know what the values in the maps mean. The positions of their
+fields come from bcc (`tracer.model.layout`).
 """
 
 import platform
@@ -11,10 +11,7 @@ from collections.abc import Iterable, Iterator
 from threading import Lock
 
 from tracer import __version__
-from tracer.cells import Cell, CellFields
-from tracer.connection_reader import ConnectionReader
 from tracer.kernel.maps import sum_of_cpus
-from tracer.labels import Labels
 from tracer.loading.attachments import COPY
 from tracer.loading.parent import Loaded
 from tracer.loading.source import EVENTS, LOST_REASONS, NEW_SOCKET_CELLS
@@ -42,6 +39,9 @@ from tracer.model.snapshot import (
     minus,
 )
 from tracer.privileges.requests import Requests
+from tracer.reading.cells import Cell, CellFields
+from tracer.reading.connections import ConnectionReader
+from tracer.reading.labels import Labels
 
 __all__ = ["Reader"]
 

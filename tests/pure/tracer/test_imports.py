@@ -22,19 +22,11 @@ FOLDERS = {
     "model",
     "privileges",
     "process",
+    "reading",
     "sandbox",
     "terminal",
 }
-OUTSIDE_THE_FOLDERS = {
-    "__init__",
-    "__main__",
-    "cells",
-    "connection_reader",
-    "errors",
-    "labels",
-    "reader",
-    "session",
-}
+OUTSIDE_THE_FOLDERS = {"__init__", "__main__", "errors", "reader", "session"}
 
 
 def modules() -> dict[str, Path]:

@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tracer.cells import Cell, CellFields
 from tracer.kernel.cgroups import cgroup_of_thread, cgroup_path
 from tracer.kernel.maps import Map, sum_of_cpus
 from tracer.model.layout import VALUE
 from tracer.model.operations import OPERATIONS, TRANSPORTS, Bytes
 from tracer.model.silence import Silence
 from tracer.model.snapshot import GIVEN_BACK, OTHER, Aggregate, InFlight, MapUse, merge
+from tracer.reading.cells import Cell, CellFields
 
 __all__ = ["Labels"]
 
