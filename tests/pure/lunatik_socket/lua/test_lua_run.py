@@ -16,26 +16,16 @@ from pathlib import Path
 import pytest
 
 from lunatik_socket import Socket, new
+from tests.pure.tracer.sandbox.running import ROOT, Ended, ended
 
 TIMEOUT_SECONDS = 30
-ROOT = Path(__file__).parents[4]
 RUN = [sys.executable, "-m", "tracer", "run"]
 
 
-def run(
-    script: Path, code: str, *arguments: str, options: tuple[str, ...] = ()
-) -> tuple[int, str, str]:
+def run(script: Path, code: str, *arguments: str, options: tuple[str, ...] = ()) -> Ended:
     """Return the exit status, standard output and standard error."""
     script.write_bytes(code.encode("latin-1"))
-    done = subprocess.run(
-        [*RUN, *options, str(script), *arguments],
-        capture_output=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-    )
-    return done.returncode, done.stdout.decode("latin-1"), done.stderr.decode("latin-1")
+    return ended(*RUN, *options, str(script), *arguments, seconds=TIMEOUT_SECONDS)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import pytest
+
 from lunatik_socket.servers.server import Server
 from lunatik_socket.servers.socks4 import Socks4Config, Socks4Server
 
@@ -115,3 +117,13 @@ def tunnel(
         assert read_exactly(client, 8) == GRANTED
         with accepted(listener) as target:
             yield client, target
+
+
+def own_address() -> str:
+    """An address of this machine that is not on loopback; skips the test if there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # a route is looked up, nothing is sent
+        except OSError:
+            pytest.skip("needs a route to another address than loopback")
+        return str(probe.getsockname()[0])

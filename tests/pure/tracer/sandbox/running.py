@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["ROOT", "Ended", "run", "run_open"]
+__all__ = ["ROOT", "Ended", "ended", "run", "run_open"]
 
 ROOT = Path(__file__).parents[4]
 TIMEOUT_SECONDS = 60
@@ -31,20 +31,21 @@ def run(script: Path, code: str, *options: str, sandbox: bool = True) -> Ended:
     """Run a script with `lunatik-socket run`, in the sandbox."""
     script.write_text(code)
     chosen = ("--sandbox", *options) if sandbox else options
-    return _ended(sys.executable, "-m", "tracer", "run", *chosen, str(script))
+    return ended(sys.executable, "-m", "tracer", "run", *chosen, str(script))
 
 
 def run_open(script: Path, code: str, memory_bytes: int = 64 << 20, seconds: int = 30) -> Ended:
     """Run a script in the kernel's sandbox without the language's."""
     script.write_text(code)
-    return _ended(sys.executable, "-c", OPEN, str(memory_bytes), str(seconds), str(script))
+    return ended(sys.executable, "-c", OPEN, str(memory_bytes), str(seconds), str(script))
 
 
-def _ended(*command: str) -> Ended:
+def ended(*command: str, seconds: int = TIMEOUT_SECONDS) -> Ended:
+    """Run a command without input for at most `seconds`; return how it ended."""
     done = subprocess.run(
         command,
         capture_output=True,
-        timeout=TIMEOUT_SECONDS,
+        timeout=seconds,
         check=False,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
