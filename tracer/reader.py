@@ -68,7 +68,9 @@ class Reader:
     ) -> None:
         self.requests = requests
         self._loaded, self._maps, self._label = loaded, loaded.maps, label
-        self._labels = Labels(self._maps, label, silence_ns) if label else None
+        self._labels = (
+            Labels(self._maps, label, silence_ns, lambda: self.requests) if label else None
+        )
         self._cell = CellFields(self._maps["cells"].layout.value)
         self._connections = (
             ConnectionReader(self._maps, by_pid=label == "pid") if "sockets" in self._maps else None
@@ -103,6 +105,7 @@ class Reader:
         probes = (*self._operation_probes(), *self._function_probes())
         events = dict(zip(EVENTS, (values[0] for values in self._sums("events")), strict=True))
         programs = tuple(self._programs())
+        connections = self._connections.read(events["other_peer"]) if self._connections else None
         maps = tuple(self._map_use(events))
         if labels:
             labels.give_back(now_ns)
@@ -121,9 +124,7 @@ class Reader:
             in_flight_at_start=self.in_flight_at_start,
             in_flight=in_flight,
             other_label=events["other_label"],
-            connections=(
-                self._connections.read(events["other_peer"]) if self._connections else None
-            ),
+            connections=connections,
         )
 
     def follow(self, pids: Iterable[int]) -> None:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from tracer.kernel.blocked_threads import BlockedThread, blocked_threads, thread_name
 from tracer.kernel.last_runs import LastRuns
-from tracer.kernel.sock_diag import LISTEN, SocketInfo, sockets_of_namespaces
+from tracer.kernel.sock_diag import SocketInfo, sockets_of_namespaces
 from tracer.model.blocked_call import BlockedCall, End
+from tracer.model.connections import TcpState
 
 __all__ = ["blocked_calls"]
 
@@ -127,7 +128,7 @@ def _peers(ours: Iterable[SocketInfo], candidates: list[SocketInfo]) -> dict[int
     """The other end of each; for one that is not connected yet, the listener that it waits for."""
     by_ends = {(info.local, info.peer): info for info in candidates if info.peer[1]}
     by_inode = {info.inode: info for info in candidates if info.transport == "unix"}
-    listeners = {info.local: info for info in candidates if info.state == LISTEN}
+    listeners = {info.local: info for info in candidates if info.state == TcpState.LISTEN}
     found = {}
     for info in ours:
         address, port = info.peer
@@ -183,9 +184,13 @@ def _call(wait: _Wait, known: _Sockets) -> BlockedCall:
     stack = _stack(thread.task)
     if any(function.startswith(_LOCKS) for function in stack):
         call = replace(call, waits_for="the socket's lock, which another thread has")
-    elif peer is not None and peer.state == LISTEN and peer.receive_queue > peer.send_queue:
+    elif peer is not None and _is_full_listener(peer):
         call = replace(call, waits_for="a place in the accept queue, which is full")
     return replace(call, stack=stack)
+
+
+def _is_full_listener(info: SocketInfo) -> bool:
+    return info.state == TcpState.LISTEN and info.receive_queue > info.send_queue
 
 
 def _peer_text(info: SocketInfo | None, peer: SocketInfo | None) -> str:

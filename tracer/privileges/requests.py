@@ -12,7 +12,7 @@ import base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tracer.kernel.cgroups import cgroup_of_thread, cgroup_path
+from tracer.kernel.cgroups import cgroup_of_thread
 from tracer.kernel.kprobe_events import missed_returns
 from tracer.kernel.program_info import program_info
 
@@ -69,10 +69,6 @@ class Requests:
         if self.read_web_file is None:
             raise ValueError("there is no web configuration")
         return base64.b64encode(self.read_web_file(name)).decode()
-
-    def cgroup_path(self, number: int) -> str:
-        """The path of the cgroup with this id, or the id if it was removed."""
-        return cgroup_path(number)
 
     def thread_name(self, pid: int, tid: int) -> str:
         """The thread's name, a character for each byte; raises OSError if the thread has ended."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracer.kernel.maps import Map, sum_of_cpus
-from tracer.kernel.sock_diag import LISTEN, sockets
+from tracer.kernel.sock_diag import sockets
 from tracer.model.aggregate import Aggregate, merge
 from tracer.model.connections import (
     DURATIONS,
@@ -66,6 +66,7 @@ class ConnectionReader:
 
     def __init__(self, maps: Mapping[str, Map], *, by_pid: bool) -> None:
         self._maps, self._by_pid = maps, by_pid
+        self._entries: dict[str, int] = {}
 
     def read(self, other_peer: int) -> Connections:
         """All numbers as of now.
@@ -84,10 +85,17 @@ class ConnectionReader:
         )
 
     def map_use(self) -> Iterator[MapUse]:
-        """Entries of the maps that can be full."""
+        """Entries of the maps that can be full, as of the last `read`."""
+        self._entries["accept_queue"] = sum(1 for _ in self._maps["accept_queue"].items())
         for name in ("more_sockets", "accept_queue", "peers", "durations"):
-            source = self._maps[name]
-            yield MapUse(name, sum(1 for _ in source.items()), source.capacity)
+            yield MapUse(name, self._entries[name], self._maps[name].capacity)
+
+    def _items(self, name: str) -> Iterator[tuple[bytes, memoryview]]:
+        """The entries of a hash; notes their number."""
+        self._entries[name] = 0
+        for item in self._maps[name].items():
+            self._entries[name] += 1
+            yield item
 
     def _durations(self) -> dict[tuple[int, str, str], _Durations]:
         """The durations of each peer by its id, and for the other peers also role and transport."""
@@ -95,7 +103,7 @@ class ConnectionReader:
         key, value = source.layout.key, source.layout.value
         sum_ns, slots = value["sum_ns"].words.start, value["slots"].words
         of_cpus: dict[tuple[int, int, int, int, int], list[bytes]] = {}
-        for raw, one in source.items():
+        for raw, one in self._items("durations"):
             fields = ("peer_id", "role", "transport", "kind", "result")
             peer_id, role, transport, kind, result = (key.number(name, raw) for name in fields)
             of_cpus.setdefault((peer_id, role, transport, kind, result), []).append(bytes(one))
@@ -114,7 +122,7 @@ class ConnectionReader:
     def _peers(self, durations: Mapping[tuple[int, str, str], _Durations]) -> Iterator[Peer]:
         source = self._maps["peers"]
         key, value = source.layout.key, source.layout.value
-        for raw, one in source.items():
+        for raw, one in self._items("peers"):
             role = ROLES[key.number("role", raw)]
             transport = TRANSPORTS[key.number("transport", raw)]
             row = Peer(
@@ -143,7 +151,7 @@ class ConnectionReader:
         layout = self._maps["sockets"].layout.value
         for raw in self._slots_in_use():
             yield _connection(layout, raw)
-        for _, value in self._maps["more_sockets"].items():
+        for _, value in self._items("more_sockets"):
             yield _connection(layout, value)
         for _, value in self._maps["datagram_sockets"].items():
             one = _connection(layout, value)
@@ -176,7 +184,7 @@ def _listeners(known: list[Connection]) -> Iterator[Listener]:
     if not known:
         return
     with contextlib.suppress(OSError):  # a kernel without inet_diag
-        queues = {one.inode: one for one in sockets("tcp", states=1 << LISTEN, drops=True)}
+        queues = {one.inode: one for one in sockets("tcp", states=1 << TcpState.LISTEN, drops=True)}
         for one in known:
             if found := queues.get(one.inode):
                 yield Listener(

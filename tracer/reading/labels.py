@@ -10,15 +10,15 @@ import contextlib
 import functools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
-from tracer.kernel.cgroups import cgroup_of_thread, cgroup_path
+from tracer.kernel.cgroups import cgroup_path
 from tracer.kernel.maps import Map, sum_of_cpus
 from tracer.model.layout import VALUE
 from tracer.model.operations import OPERATIONS, TRANSPORTS, Bytes
 from tracer.model.silence import Silence
 from tracer.model.snapshot import GIVEN_BACK, OTHER, Aggregate, InFlight, MapUse, merge
+from tracer.privileges.requests import Requests
 from tracer.reading.cells import Cell, CellFields
 
 __all__ = ["Labels"]
@@ -30,10 +30,15 @@ _Value = tuple[bytes, int]  # as in the maps: the label, and since when it has r
 
 
 class Labels:
-    """The values of one label in the maps of one session; `silence_ns` makes a value silent."""
+    """The values of one label in the maps of one session; `silence_ns` makes a value silent.
 
-    def __init__(self, maps: Mapping[str, Map], label: str, silence_ns: int) -> None:
-        self._maps, self._label = maps, label
+    `ask` returns what answers for the threads of other users.
+    """
+
+    def __init__(
+        self, maps: Mapping[str, Map], label: str, silence_ns: int, ask: Callable[[], Requests]
+    ) -> None:
+        self._maps, self._label, self._ask = maps, label, ask
         self._cell = CellFields(maps["cells"].layout.value)
         self._silence: Silence[_Value] = Silence(silence_ns)
         self._labels_of_calls: dict[tuple[int, int], bytes] = {}
@@ -170,7 +175,7 @@ class Labels:
 
         All 8,192 slots are read, and almost all of them are free. So the starts are cut out of the
         bytes in one step, and Python code looks only at the calls in flight. The name and the
-        cgroup of a thread are read from /proc once for each call.
+        cgroup of a thread are asked for once for each call.
         """
         layout = self._maps["calls"].layout.value
         start, words = layout["start_ns"].words.start, layout.size // 8
@@ -186,27 +191,26 @@ class Labels:
                         continue
                     ids = number("pid_tgid")
                     known = self._labels_of_calls.get((ids, start_ns))
-                    known = known or _label_of_call(self._label, ids, number("port"))
+                    known = known or self._label_of_call(ids, number("port"))
                     if known is not None:  # else its thread has ended
                         labels[ids, start_ns] = known
                         yield number("operation"), number("transport"), known, start_ns
         self._labels_of_calls = labels
+
+    def _label_of_call(self, pid_tgid: int, port: int) -> bytes | None:
+        """The label's bytes as bpf/label.h makes them; None if the thread has ended."""
+        pid, tid = pid_tgid >> 32, pid_tgid & 0xFFFFFFFF
+        with contextlib.suppress(OSError):
+            if self._label == "comm":
+                return self._ask().thread_name(pid, tid).encode("latin-1")
+            number = {"pid": pid, "port": port}.get(self._label)
+            if number is None:
+                number = self._ask().cgroup_of_thread(pid, tid)
+            return number.to_bytes(8, sys.byteorder)
+        return None
 
     def _text(self, raw: bytes) -> str:
         if self._label == "comm":
             return raw.split(b"\0")[0].decode(errors="backslashreplace")
         number = int.from_bytes(raw[:8], sys.byteorder)
         return cgroup_path(number) if self._label == "cgroup" else str(number)
-
-
-def _label_of_call(label: str, pid_tgid: int, port: int) -> bytes | None:
-    """The label's bytes as bpf/label.h makes them; None if the thread has ended."""
-    pid, tid = pid_tgid >> 32, pid_tgid & 0xFFFFFFFF
-    with contextlib.suppress(OSError):
-        if label == "comm":
-            return Path(f"/proc/{pid}/task/{tid}/comm").read_bytes().removesuffix(b"\n")
-        number = {"pid": pid, "port": port}.get(label)
-        if number is None:
-            number = cgroup_of_thread(pid, tid).stat().st_ino
-        return number.to_bytes(8, sys.byteorder)
-    return None

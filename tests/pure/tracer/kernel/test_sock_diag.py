@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tracer.kernel.sock_diag import LISTEN, SocketInfo, sockets, sockets_of_namespaces
+from tracer.kernel.sock_diag import SocketInfo, sockets, sockets_of_namespaces
+from tracer.model.connections import TcpState
 
 
 def _found(made: socket.socket, transport: str, *, drops: bool = False) -> SocketInfo:
@@ -39,14 +40,14 @@ def test_listener_tells_how_many_connections_wait_and_its_limit(listener: socket
         socket.create_connection(listener.getsockname()),
     ):
         info = _found(listener, "tcp")
-    assert (info.state, info.receive_queue, info.send_queue) == (LISTEN, 2, 7)
+    assert (info.state, info.receive_queue, info.send_queue) == (TcpState.LISTEN, 2, 7)
     assert info.peer_text == ""
 
 
 def test_only_the_wanted_states(listener: socket.socket) -> None:
     with socket.create_connection(listener.getsockname()):
-        states = {info.state for info in sockets("tcp", states=1 << LISTEN)}
-    assert states == {LISTEN}
+        states = {info.state for info in sockets("tcp", states=1 << TcpState.LISTEN)}
+    assert states == {TcpState.LISTEN}
 
 
 def test_ipv6() -> None:
