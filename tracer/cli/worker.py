@@ -7,7 +7,6 @@ files and its end of a socket pair to the process that it was forked from. That 
 it keeps the probes, and answers the worker's requests. Neither outlives the other.
 """
 
-import ctypes
 import gc
 import os
 import resource
@@ -28,13 +27,13 @@ from tracer.privileges.confine import confine
 from tracer.privileges.powers import BROKER, WORKER
 from tracer.process.hang_up import null_device
 from tracer.process.identity import service_user
+from tracer.process.rights import set_death_signal
 from tracer.process.signals import Signals
 from tracer.session import Session
 
 __all__ = ["Orders", "Worker"]
 
 _FINISH, _FINISH_SILENTLY = b"f", b"s"
-_PR_SET_PDEATHSIG = 1
 
 
 class Orders:
@@ -174,7 +173,7 @@ class Worker:
         # First of all: the programs see a thread's first system call and decide whether it counts.
         self._session.leave_out(os.getpid())
         parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        set_death_signal(signal.SIGKILL)
         _close_all_but(
             {0, 1, 2, order, connection.fileno(), null_device(), *self._descriptors}
             | self._session.map_descriptors

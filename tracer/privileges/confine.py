@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: MIT
 """Give up all rights but the `Powers` of this process, for good."""
 
-import ctypes
 import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from tracer.kernel.capabilities import has_capability
 from tracer.privileges.powers import CAP_BPF, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, Powers
 from tracer.process.identity import Identity, become
+from tracer.process.rights import (
+    death_signal,
+    drop_from_bounding_set,
+    empty_ambient_set,
+    keep_capabilities_over_user_change,
+    refuse_new_privileges,
+    set_capabilities,
+    set_death_signal,
+    set_dumpable,
+)
 from tracer.process.seccomp import allow_only, refuse
 
 __all__ = ["can_change_user", "confine"]
-
-_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 1, 2, 4, 8
-_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
-_CAPABILITIES_VERSION_3 = 0x20080522
 
 
 def confine(
@@ -33,22 +36,21 @@ def confine(
     """
     if identity is not None and not can_change_user():
         identity = None  # as in a container that runs as root without CAP_SETUID
-    death_signal = ctypes.c_int()
-    _prctl(_PR_GET_PDEATHSIG, ctypes.addressof(death_signal))
+    signal = death_signal()
     _empty_bounding_set()
-    _prctl(_PR_SET_KEEPCAPS, 1)
+    keep_capabilities_over_user_change()
     if identity is not None:
         become(identity)
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    empty_ambient_set()
     kept = set(powers.capabilities)
     if reads_maps is not None and _lacks_right(reads_maps):
         kept.add(CAP_BPF)
     _keep(kept)
     # So that no other process of this user can read its memory or trace it.
-    _prctl(_PR_SET_DUMPABLE, 0)
+    set_dumpable(dumpable=False)
     # A change of the user or the capabilities has cleared it (prctl(2)).
-    _prctl(_PR_SET_PDEATHSIG, death_signal.value)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    set_death_signal(signal)
+    refuse_new_privileges()
     if powers.allowed:
         allow_only(powers.allowed)
     if powers.refused:
@@ -65,12 +67,12 @@ def _empty_bounding_set() -> None:
         return  # not root; with no_new_privs, execve(2) gives nothing from that set either
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     for number in range(last + 1):
-        _prctl(_PR_CAPBSET_DROP, number)
+        drop_from_bounding_set(number)
 
 
 def _lacks_right(reads_maps: Callable[[], None]) -> bool:
     """Try it without any capability in effect."""
-    _set_capabilities(effective=0, permitted=_permitted())
+    set_capabilities(effective=0, permitted=_permitted())
     try:
         reads_maps()
     except OSError as error:
@@ -82,7 +84,7 @@ def _lacks_right(reads_maps: Callable[[], None]) -> bool:
 
 def _keep(numbers: set[int]) -> None:
     mask = sum(1 << number for number in numbers) & _permitted()
-    _set_capabilities(effective=mask, permitted=mask)
+    set_capabilities(effective=mask, permitted=mask)
 
 
 def _permitted() -> int:
@@ -90,26 +92,3 @@ def _permitted() -> int:
         if line.startswith("CapPrm:"):
             return int(line.split()[1], 16)
     return 0
-
-
-def _set_capabilities(*, effective: int, permitted: int) -> None:
-    """Set these two sets; the inheritable set becomes empty. See capset(2)."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION_3, 0)
-    data = (ctypes.c_uint32 * 6)()
-    for half in range(2):
-        for position, mask in enumerate((effective, permitted, 0)):
-            data[half * 3 + position] = mask >> (32 * half) & 0xFFFFFFFF
-    _checked(_libc.capset(header, data))
-
-
-def _prctl(option: int, argument: int) -> None:
-    unused = ctypes.c_ulong(0)
-    _checked(_libc.prctl(option, ctypes.c_ulong(argument), unused, unused, unused))
-
-
-def _checked(result: int) -> None:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-_libc = ctypes.CDLL(None, use_errno=True)

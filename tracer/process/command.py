@@ -2,7 +2,6 @@
 """A command that is started and held before its first instruction until the tracer is ready."""
 
 import contextlib
-import ctypes
 import errno
 import os
 import signal
@@ -12,10 +11,10 @@ from typing import NoReturn, Self
 
 from tracer.errors import TracerError
 from tracer.process.identity import Identity, become
+from tracer.process.rights import set_death_signal
 
 __all__ = ["CommandError", "StartedCommand"]
 
-_PR_SET_PDEATHSIG = 1
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
@@ -62,8 +61,7 @@ class StartedCommand:
         self._environment = dict(os.environ if environment is None else environment)
         if identity is not None:
             self._environment |= identity.environment
-        # Loaded before the fork: the child only makes system calls.
-        self._libc = ctypes.CDLL(None, use_errno=True) if dies_with_us else None
+        self._dies_with_us = dies_with_us
         self._redirections = [(s, t) for s, t in ((output, 1), (errors, 2)) if s is not None]
         self._pipes = pipes = _Pipes(os.pipe(), os.pipe())
         self._status: int | None = None
@@ -133,8 +131,8 @@ class StartedCommand:
     def _prepare(self) -> None:
         if self._identity is not None:
             become(self._identity)  # clears the signal that is set next
-        if self._libc is not None:
-            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if self._dies_with_us:
+            set_death_signal(signal.SIGKILL)
         for source, target in self._redirections:
             os.dup2(source, target)
         # Python ignores these two, and an ignored signal stays ignored after exec.

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from tracer.errors import UsageError
 
-__all__ = ["Identity", "become", "service_user", "user_behind_sudo", "user_for"]
+__all__ = ["NOBODY", "Identity", "become", "service_user", "user_behind_sudo", "user_for"]
 
 _SERVICE_USERS = ("lunatik-socket", "nobody")
-_NOBODY = 65534  # the kernel's overflow uid, which owns nothing
 _LARGEST_ID = (1 << 32) - 2  # -1 means "unchanged" to setresuid(2)
 
 
@@ -23,6 +22,14 @@ class Identity:
     gid: int
     groups: tuple[int, ...]
     environment: Mapping[str, str]
+
+
+NOBODY = Identity(65534, 65534, (), {})
+"""`nobody` of every distribution: the kernel's overflow uid, which owns nothing.
+
+It is not looked up by name. That makes socket calls, to nscd, which a tracer would count as those
+of the process that is about to run as this user.
+"""
 
 
 def _chosen(name: str) -> Identity:
@@ -67,7 +74,7 @@ def service_user() -> Identity:
             continue
         if found.pw_uid:
             return Identity(found.pw_uid, found.pw_gid, (), {})
-    return Identity(_NOBODY, _NOBODY, (), {})
+    return NOBODY
 
 
 def user_behind_sudo() -> Identity | None:

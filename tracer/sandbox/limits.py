@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import resource
 import signal
 
 from tracer.errors import UnsupportedError
+from tracer.process.identity import NOBODY, become
+from tracer.process.rights import (
+    death_signal,
+    refuse_new_privileges,
+    set_capabilities,
+    set_death_signal,
+    set_dumpable,
+)
 
 __all__ = ["drop_privileges", "lessen", "limit_cpu"]
 
 _DESCRIPTORS = 1024
-# The user `nobody` of every distribution, and the kernel's own overflowuid. It is not looked up by
-# name: that makes socket calls, to nscd, which a tracer would count as the script's.
-_NOBODY = 65534
-_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 2, 4, 38
-_CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 
 
 def limit_cpu(seconds: int) -> None:
@@ -49,32 +50,18 @@ def drop_privileges(*, for_script: bool) -> None:
     that its parent, the supervisor, takes copies of its descriptors, and is killed by the kernel
     when the parent ends. A new user id clears that setting, so the supervisor keeps its own.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    death = ctypes.c_int(signal.SIGKILL)
-    if not for_script:
-        _prctl(libc, _PR_GET_PDEATHSIG, ctypes.addressof(death))
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    # With an empty set, nothing is left that an exec could add to either: no_new_privs.
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    _checked(libc.capset(header, (ctypes.c_uint32 * 6)()))
-    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
-    # After a change of the user id, only root may take the descriptors of a process, unless the
-    # process agrees.
-    _prctl(libc, _PR_SET_DUMPABLE, int(for_script))
-    _prctl(libc, _PR_SET_PDEATHSIG, death.value)
+    try:
+        death = signal.SIGKILL if for_script else death_signal()
+        if os.geteuid() == 0:
+            become(NOBODY)
+        # With an empty set, nothing is left that an exec could add to either: no_new_privs.
+        set_capabilities(effective=0, permitted=0)
+        refuse_new_privileges()
+        # After a change of the user id, only root may take the descriptors of a process, unless the
+        # process agrees.
+        set_dumpable(dumpable=for_script)
+        set_death_signal(death)
+    except OSError as error:
+        raise UnsupportedError.of(error, "set up", "sandbox") from error
     os.umask(0o077)
     os.chdir("/")
-
-
-def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:
-    none = ctypes.c_ulong(0)
-    _checked(libc.prctl(option, ctypes.c_ulong(value), none, none, none))
-
-
-def _checked(result: int) -> None:
-    if result < 0:
-        code = ctypes.get_errno() or errno.EPERM
-        raise UnsupportedError("set up", "sandbox", os.strerror(code), errno=code)
