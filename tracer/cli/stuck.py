@@ -25,7 +25,7 @@ __all__ = ["command"]
     metavar="TIME",
     default=5.0,
     show_default="5s",
-    help="Only calls that have waited for so long.",
+    help="Only calls that have waited for this time.",
 )
 @click.option("--pid", type=int, multiple=True, help="Only this process; may be repeated.")
 @click.option("--all", "everything", is_flag=True, help="Also threads that wait for work.")

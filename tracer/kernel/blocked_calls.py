@@ -55,7 +55,7 @@ class _Sockets(NamedTuple):
 
 
 def blocked_calls(pids: tuple[int, ...] = (), *, older_seconds: float = 0.0) -> list[BlockedCall]:
-    """Return the calls whose threads have waited for so long, the longest wait first.
+    """Return the calls that have waited for `older_seconds`, the longest wait first.
 
     `pids` are processes (default: all). An unknown wait counts as long enough. Calls of files that
     are no sockets are left out.
@@ -86,9 +86,10 @@ def _waits(pids: tuple[int, ...], runs: LastRuns) -> Iterator[_Wait]:
 
 
 def _polled(thread: BlockedThread) -> tuple[int | None, str]:
-    """The only descriptor of a poll(2), and what for; libraries wait for a peer so, with a timeout.
+    """The only descriptor of a poll(2), and what the call waits for.
 
-    A poll of several is that of an event loop.
+    Many libraries wait for a peer with such a poll, to have a timeout. A poll of several
+    descriptors is that of an event loop.
     """
     address, number, *_ = thread.arguments
     if number == 1:

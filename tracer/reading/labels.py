@@ -23,8 +23,8 @@ from tracer.reading.cells import Cell, CellFields
 
 __all__ = ["Labels"]
 
-_SCARCE = 7 / 8  # of the room: from there on, values are given back
-_ENOUGH = 3 / 4  # until so much of it is used, or no value is silent
+_SCARCE = 7 / 8  # when this part of the room is used, values are given back
+_ENOUGH = 3 / 4  # until only this part is used, or no value is silent
 
 _Value = tuple[bytes, int]  # as in the maps: the label, and since when it has room
 
@@ -100,7 +100,7 @@ class Labels:
         self._take_cells(leaving)
 
     def _leaving(self, now_ns: int) -> Iterator[_Value]:
-        """The values that have been silent for longest, as many as need be."""
+        """The values that have been silent for longest, as many as necessary."""
         uses = tuple(self.map_use())
         if all(use.entries < _SCARCE * use.capacity for use in uses):
             return

@@ -86,8 +86,8 @@ class Supervisor:
                 asked = next_notification(self._listener)
             except FileNotFoundError:  # the call was given up before it got here
                 continue
-            # A stop (SIGSTOP, a frozen cgroup) breaks the waiting of a call off, and then the
-            # kernel makes it again. What was done is not done twice.
+            # A stop (SIGSTOP, a frozen cgroup) interrupts a call that waits, and the kernel then
+            # starts it again. The supervisor must not make the same call twice.
             result = last[1] if last and last[0] == asked.identity else self._make(asked)
             last = None
             try:

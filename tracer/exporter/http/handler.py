@@ -300,7 +300,7 @@ class _HttpConnection(BaseHTTPRequestHandler):
         self._expect(Step.ANSWER, LINGER_SECONDS)
         socket.socket.shutdown(self.request, socket.SHUT_WR)
         until = time.monotonic() + LINGER_SECONDS
-        # Below TLS, because nothing of it is of interest any more.
+        # Below TLS: these bytes are thrown away, so they need not be decrypted.
         while time.monotonic() < until and socket.socket.recv(self.request, 65536):
             pass
 
