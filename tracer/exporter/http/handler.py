@@ -282,6 +282,10 @@ class _HttpConnection(BaseHTTPRequestHandler):
             self.wfile.write(event)
             self._expect(Step.IDLE, EVENT_SECONDS)
 
+    def handle_expect_100(self) -> bool:
+        """Do not ask for the body that the client announces: no body is read."""
+        return True
+
     def send_error(
         self,
         code: int,

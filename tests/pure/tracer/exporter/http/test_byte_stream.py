@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.pure.tracer.snapshots import snapshot
@@ -78,6 +78,7 @@ def answers(stream: bytes) -> Iterator[int]:
 
 
 @settings(max_examples=150)
+@example(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n", [])
 @given(stream=streams(), cuts=st.lists(st.integers(0, 400), max_size=5))
 def test_any_stream_split_anywhere_gets_well_formed_answers(
     server: MetricsServer, stream: bytes, cuts: list[int]
