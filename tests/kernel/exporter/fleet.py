@@ -10,6 +10,7 @@ ROUNDS rounds; then the queries of the boards are sent, and the answers printed 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -132,12 +133,13 @@ def _value(observer: Prometheus, expression: str) -> float | None:
 
 
 def answers(observer: Prometheus, instances: list[str]) -> dict[str, object]:
-    """The answers to the boards' queries, for all instances together and for each."""
+    """The answers to the boards' queries of one moment, for all instances together and for each."""
+    now = time.time()
     queries = {asked.where: asked.expression for asked in panel_queries()}
 
     def ask(where: str, **variables: str) -> list[object]:
         expression = with_variables(queries[where], __rate_interval=WINDOW, **variables)
-        return [list(sample) for sample in observer.query(expression)]
+        return [list(sample) for sample in observer.query(expression, now)]
 
     return {
         "instances": instances,

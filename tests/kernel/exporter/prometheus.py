@@ -29,9 +29,10 @@ class Prometheus:
         self.pid = pid
         self._url = f"http://127.0.0.1:{port}/api/v1"
 
-    def query(self, expression: str) -> list[Sample]:
-        """The instant vector of now, without NaN."""
-        data = self._get("query", query=expression)
+    def query(self, expression: str, at: float | None = None) -> list[Sample]:
+        """The instant vector of the time `at`, or of now, without NaN."""
+        moment = {} if at is None else {"time": at}
+        data = self._get("query", query=expression, **moment)
         assert data["resultType"] == "vector", data
         samples = [(one["metric"], float(one["value"][1])) for one in data["result"]]
         return [(labels, value) for labels, value in samples if not math.isnan(value)]
